@@ -1,0 +1,25 @@
+#include "proxy/relay/held_back_log.h"
+
+#include <spdlog/spdlog.h>
+
+namespace fairlead {
+
+void HeldBackLog::warn(TimeMs now, std::string_view message) {
+  if (now - interval_start_ >= kIntervalMs) {
+    interval_start_ = now;
+    lines_ = 0;
+  }
+  if (lines_ == kLinesPerInterval) {
+    ++held_back_;
+    return;
+  }
+  ++lines_;
+  if (held_back_ == 0) {
+    spdlog::warn("{}", message);
+  } else {
+    spdlog::warn("{} ({} more like this were held back)", message, held_back_);
+    held_back_ = 0;
+  }
+}
+
+}  // namespace fairlead

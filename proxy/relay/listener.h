@@ -1,0 +1,32 @@
+// One published port being served.
+
+#pragma once
+
+#include <memory>
+
+#include "proxy/mapping/endpoint.h"
+#include "proxy/mapping/protocol.h"
+#include "proxy/net/file_descriptor.h"
+#include "proxy/relay/loop.h"
+
+namespace fairlead {
+
+/// Relays what arrives at one listening socket, and owns the socket and all that came of it.
+/// Destroy it only after Engine::stop().
+class Listener {
+ public:
+  Listener() = default;
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+  virtual ~Listener() = default;
+
+  /// Begins to serve. Call once; before it nothing is read from the socket.
+  virtual void start() = 0;
+};
+
+/// `socket` is bound (and for TCP and SCTP listening), non-blocking; `host` is its address, for the
+/// log; `backend` is where clients are relayed to. The loop must outlive the listener.
+std::unique_ptr<Listener> make_listener(Loop& loop, Protocol protocol, FileDescriptor socket,
+                                        const Endpoint& host, const Endpoint& backend);
+
+}  // namespace fairlead

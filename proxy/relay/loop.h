@@ -1,0 +1,43 @@
+// What the relays of one loop share.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "proxy/engine/engine.h"
+#include "proxy/relay/counters.h"
+#include "proxy/relay/deadlines.h"
+#include "proxy/relay/held_back_log.h"
+
+namespace fairlead {
+
+/// Which way bytes of a TCP connection are moved. See relay_policy.h.
+enum class RelayMode : std::uint8_t { automatic, copy, splice };
+
+/// The options that the relays need.
+struct RelaySettings {
+  RelayMode mode = RelayMode::automatic;
+  /// Until an idle UDP session ends, whichever side was heard last.
+  TimeMs udp_timeout_ms = 90'000;
+  /// 0: the kernel's own limit (tcp_syn_retries, about two minutes).
+  TimeMs connect_timeout_ms = 0;
+  /// At this many open connections accepting pauses; clients wait in the listening socket's
+  /// backlog.
+  std::size_t connections_max = 0;
+  /// At this many UDP sessions the least recently used one makes room.
+  std::size_t sessions_max = 0;
+};
+
+/// One thread's worth of proxy. Everything here belongs to that thread.
+struct Loop {
+  Engine& engine;
+  RelaySettings settings;
+  Deadlines deadlines{};
+  Counters counters{};
+  HeldBackLog connect_failures{};
+  HeldBackLog resource_shortages{};
+  HeldBackLog datagram_failures{};
+};
+
+}  // namespace fairlead
