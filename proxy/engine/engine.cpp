@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 namespace fairlead {
 namespace {
@@ -26,12 +27,14 @@ void Engine::defer(Handler& handler) {
 }
 
 void Engine::run_deferred() {
-  while (first_deferred_ != nullptr) {
-    Handler* handler = first_deferred_;
-    first_deferred_ = handler->next_deferred_;
-    if (first_deferred_ == nullptr) last_deferred_ = &first_deferred_;
+  Handler* handler = std::exchange(first_deferred_, nullptr);
+  last_deferred_ = &first_deferred_;
+  while (handler != nullptr) {
+    // The handler may destroy itself or defer itself again.
+    Handler* next = handler->next_deferred_;
     handler->deferred_ = false;
     handler->on_deferred();
+    handler = next;
   }
 }
 

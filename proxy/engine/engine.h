@@ -72,8 +72,9 @@ class Engine {
   /// Completes with 0 or -errno. `address` must live until then.
   virtual void connect(Handler& handler, Tag tag, int fd, const SocketAddress& address) = 0;
 
-  /// Completes with bytes, 0 at the end of the stream, or -errno. Never with ENOBUFS: when all
-  /// buffers are lent, receives wait for one to come back.
+  /// Completes with bytes, 0 at the end of the stream, or -errno. -ENOBUFS: all buffers were lent
+  /// when bytes came; nothing is lost, and the receive started next waits for a buffer to come
+  /// back.
   virtual void receive(Handler& handler, Tag tag, int fd, BufferSize size, Repeat repeat) = 0;
 
   /// Completes once, with those of `events` (POLLIN, POLLOUT) that hold now, and POLLERR and
@@ -88,8 +89,9 @@ class Engine {
   /// the kernel would keep the socket open behind the closed descriptor.
   virtual void close(FileDescriptor fd) = 0;
 
-  /// Calls handler.on_deferred() at the end of this turn, or of the next when called outside one.
-  /// More calls before then change nothing.
+  /// Calls handler.on_deferred() when the completions of this turn have been delivered; called
+  /// from on_deferred() itself, at the end of the next turn, which then does not wait. More calls
+  /// before then change nothing.
   void defer(Handler& handler);
 
   /// Waits for completions until `wake_at` (nothing: for ever), delivers what there is, then the
@@ -133,7 +135,10 @@ class Engine {
   virtual int open_pipe(FileDescriptor& read_end, FileDescriptor& write_end, int size_bytes);
 
  protected:
+  /// Those deferred before this call; those deferred meanwhile are left for the next.
   void run_deferred();
+  /// A turn must not wait.
+  bool has_deferred() const { return first_deferred_ != nullptr; }
   void update_now();
   void set_now(TimeMs now) { now_ = now; }
 
