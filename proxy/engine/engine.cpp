@@ -83,6 +83,14 @@ int Engine::open_socket(int family, int type, int protocol) {
   return checked(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
 }
 
+int Engine::connect_datagram(int fd, const SocketAddress& address) {
+  return checked(::connect(fd, address.get(), address.size()));
+}
+
+int Engine::set_option(int fd, int level, int option, int value) {
+  return checked(::setsockopt(fd, level, option, &value, sizeof value));
+}
+
 int Engine::open_pipe(FileDescriptor& read_end, FileDescriptor& write_end, int size_bytes) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) < 0) return -errno;

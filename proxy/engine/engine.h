@@ -130,6 +130,10 @@ class Engine {
   virtual void reset_on_close(int fd);
   /// socket(2), non-blocking and close-on-exec; the caller owns it.
   virtual int open_socket(int family, int type, int protocol);
+  /// connect(2) of a datagram socket, which never waits: it only fixes the peer.
+  virtual int connect_datagram(int fd, const SocketAddress& address);
+  /// setsockopt(2) of an int.
+  virtual int set_option(int fd, int level, int option, int value);
   /// pipe2(2), non-blocking and close-on-exec, with room for `size_bytes` where the limits allow
   /// it; otherwise what the kernel gives. Returns the room in bytes.
   virtual int open_pipe(FileDescriptor& read_end, FileDescriptor& write_end, int size_bytes);
