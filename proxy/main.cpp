@@ -1,0 +1,188 @@
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "proxy/net/listening_socket.h"
+#include "proxy/net/published_ports.h"
+#include "proxy/options/command_line.h"
+#include "proxy/options/config_file.h"
+#include "proxy/options/docker_command_line.h"
+#include "proxy/options/options.h"
+#include "proxy/process/listen_fds.h"
+#include "proxy/process/log.h"
+#include "proxy/process/resource_limits.h"
+#include "proxy/process/sd_notify.h"
+#include "proxy/process/signals.h"
+#include "proxy/process/standard_streams.h"
+#include "proxy/process/status_pipe.h"
+#include "proxy/proxy.h"
+#include "proxy/version.h"
+
+namespace fairlead {
+namespace {
+
+constexpr int kExitSetUpFailed = 1;
+constexpr int kExitUsage = 2;
+constexpr int kDockerSocket = 4;
+
+void print(int fd, std::string_view text) {
+  [[maybe_unused]] const ssize_t written = ::write(fd, text.data(), text.size());
+}
+
+int refuse(int exit_code, const Error& error) {
+  print(STDERR_FILENO, "fairlead-proxy: " + error.message + "\n");
+  return exit_code;
+}
+
+int print_version() {
+  std::string engine = "none";
+  if (const auto chosen = make_engine(EngineChoice::automatic)) {
+    engine = chosen->engine->name();
+    if (!chosen->fallback_reason.empty()) engine += " (" + chosen->fallback_reason + ")";
+  }
+  print(STDOUT_FILENO,
+        fmt::format("fairlead-proxy (commit {}) version {}\nliburing {}, engine {}\n", kCommit,
+                    kVersion, kLiburingVersion, engine));
+  return 0;
+}
+
+// As dockerd starts it.
+
+Result<std::vector<PublishedPort>> docker_port(const DockerCommandLine& line,
+                                               const Mapping& mapping) {
+  std::vector<PublishedPort> ports;
+  const Endpoint backend{mapping.container_ip, mapping.container_ports.first};
+  if (line.use_listen_fd) {
+    auto socket = adopt_listening_socket(kDockerSocket, mapping.protocol);
+    if (!socket) return std::unexpected(socket.error());
+    ports.push_back({std::move(*socket), backend});
+  } else {
+    const Endpoint host{*mapping.host_ip, mapping.host_ports.first};
+    auto socket = open_listening_socket(mapping.protocol, host);
+    if (!socket) {
+      return std::unexpected(docker_listen_error(mapping.protocol, host, socket.error()));
+    }
+    ports.push_back({std::move(*socket), backend});
+  }
+  return ports;
+}
+
+Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
+  const auto source = config_source(line.config_file, ::getenv(kConfigVariable));
+  const auto options = resolve_options(source, FileMappings::ignored, line.assignments);
+  if (!options) return std::unexpected(options.error());
+  set_up_log(options->log_level, options->log_format);
+
+  const auto mapping = line.mapping();
+  if (!mapping) return std::unexpected(mapping.error());
+  auto ports = docker_port(line, *mapping);
+  if (!ports) return std::unexpected(ports.error());
+  return Proxy::start(*options, std::move(*ports));
+}
+
+int run_for_docker(std::string_view program, std::span<const char* const> arguments) {
+  StatusPipe status = StatusPipe::inherited();
+  fill_standard_streams();
+  const auto line = parse_docker_command_line(program, arguments);
+  if (!line) {
+    print(STDERR_FILENO, line.error().stderr_text);
+    return line.error().exit_code;
+  }
+  if (line->version) return print_version();
+
+  auto proxy = start_for_docker(*line);
+  if (!proxy) {
+    status.report_failure(proxy.error().message);
+    return refuse(kExitSetUpFailed, proxy.error());
+  }
+  status.report_ready();
+  (*proxy)->run();
+  return 0;
+}
+
+// By hand, or as a service.
+
+Result<std::vector<PublishedPort>> open_mapped_ports(const Options& options) {
+  if (const auto checked = check_mappings(options.mappings); !checked) {
+    return std::unexpected(checked.error());
+  }
+  const auto descriptors = listen_fds(::getenv("LISTEN_PID"), ::getenv("LISTEN_FDS"), ::getpid());
+  if (!descriptors) return std::unexpected(descriptors.error());
+  std::vector<ListeningSocket> sockets;
+  std::vector<PassedSocket> values;
+  for (const int descriptor : *descriptors) {
+    const auto protocol = passed_socket_protocol(descriptor);
+    if (!protocol) return failed("LISTEN_FDS: " + protocol.error().message);
+    auto socket = adopt_listening_socket(descriptor, *protocol);
+    if (!socket) return failed("LISTEN_FDS: " + socket.error().message);
+    values.push_back({socket->protocol, socket->local, socket->dual_stack});
+    sockets.push_back(std::move(*socket));
+  }
+  const auto plan = plan_ports(options.mappings, values);
+  if (!plan) return failed("LISTEN_FDS: " + plan.error().message);
+  return open_ports(*plan, sockets);
+}
+
+Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
+  // Before the sockets: there may be more of them than the soft limit allows.
+  raise_descriptor_limit();
+  auto ports = open_mapped_ports(options);
+  if (!ports) return std::unexpected(ports.error());
+  return Proxy::start(options, std::move(*ports));
+}
+
+void notify(std::string_view state) {
+  if (const auto sent = sd_notify(::getenv("NOTIFY_SOCKET"), state); !sent) {
+    spdlog::warn("{}", sent.error().message);
+  }
+}
+
+int run_by_hand(std::span<const char* const> arguments) {
+  fill_standard_streams();
+  const auto line = parse_command_line(arguments);
+  if (!line) return refuse(kExitUsage, line.error());
+  if (line->help) {
+    print(STDOUT_FILENO, help_text());
+    return 0;
+  }
+  if (line->version) return print_version();
+
+  const auto source = config_source(line->config_file, ::getenv(kConfigVariable));
+  const auto options = resolve_options(source, FileMappings::used, line->assignments);
+  if (!options) return refuse(kExitSetUpFailed, options.error());
+  if (options->mappings.empty()) {
+    return refuse(kExitUsage,
+                  Error{"nothing to publish: give -p MAPPING, or `publish = MAPPING` in " +
+                        source.path + "; see --help"});
+  }
+  set_up_log(options->log_level, options->log_format);
+  auto proxy = start_by_hand(*options);
+  if (!proxy) return refuse(kExitSetUpFailed, proxy.error());
+  notify("READY=1");
+  (*proxy)->run();
+  notify("STOPPING=1");
+  return 0;
+}
+
+}  // namespace
+}  // namespace fairlead
+
+int main(int argc, char** argv) {
+  const std::span<const char* const> arguments(argv, static_cast<std::size_t>(argc));
+  const std::string_view program = arguments.empty() ? "fairlead-proxy" : arguments[0];
+  const auto options = arguments.subspan(arguments.empty() ? 0 : 1);
+  fairlead::hold_signals();
+  if (fairlead::is_docker_command_line(options)) {
+    return fairlead::run_for_docker(program, options);
+  }
+  return fairlead::run_by_hand(options);
+}

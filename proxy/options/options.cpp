@@ -1,0 +1,152 @@
+#include "proxy/options/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <concepts>
+#include <utility>
+
+namespace fairlead {
+namespace {
+
+/// A word and what it stands for.
+template <typename T>
+using Word = std::pair<std::string_view, T>;
+
+template <typename T, std::size_t count>
+Result<void> set_word(T& target, std::string_view value, const std::array<Word<T>, count>& words) {
+  std::string accepted;
+  for (const auto& [word, meaning] : words) {
+    if (value == word) {
+      target = meaning;
+      return {};
+    }
+    accepted += (accepted.empty() ? "" : ", ") + std::string(word);
+  }
+  return failed("accepted: " + accepted);
+}
+
+template <std::integral T>
+Result<void> set_number(T& target, std::string_view value, T min, T max) {
+  T number = 0;
+  const char* end = value.data() + value.size();
+  const auto [stop, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc{} || stop != end || number < min || number > max) {
+    return failed("accepted: a number from " + std::to_string(min) + " to " + std::to_string(max));
+  }
+  target = number;
+  return {};
+}
+
+Result<void> set_seconds(TimeMs& target_ms, std::string_view value, TimeMs min) {
+  constexpr TimeMs kDay = 86'400;
+  TimeMs seconds = 0;
+  if (!set_number(seconds, value, min, kDay)) {
+    return failed("accepted: whole seconds from " + std::to_string(min) + " to " +
+                  std::to_string(kDay));
+  }
+  target_ms = seconds * 1000;
+  return {};
+}
+
+/// No host has more descriptors than this to spend; see fs.nr_open.
+constexpr std::size_t kCountLimit = 1'000'000'000;
+
+Result<void> set_publish(Options& options, std::string_view value) {
+  auto mapping = Mapping::parse(value);
+  if (!mapping) return std::unexpected(mapping.error());
+  options.mappings.push_back(*mapping);
+  return {};
+}
+
+Result<void> set_engine(Options& options, std::string_view value) {
+  static constexpr std::array<Word<EngineChoice>, 3> kWords = {
+      {{"auto", EngineChoice::automatic},
+       {"io_uring", EngineChoice::io_uring},
+       {"epoll", EngineChoice::epoll}}};
+  return set_word(options.engine, value, kWords);
+}
+
+Result<void> set_relay(Options& options, std::string_view value) {
+  static constexpr std::array<Word<RelayMode>, 3> kWords = {
+      {{"auto", RelayMode::automatic}, {"copy", RelayMode::copy}, {"splice", RelayMode::splice}}};
+  return set_word(options.relay.mode, value, kWords);
+}
+
+Result<void> set_udp_timeout(Options& options, std::string_view value) {
+  return set_seconds(options.relay.udp_timeout_ms, value, 1);
+}
+
+Result<void> set_connect_timeout(Options& options, std::string_view value) {
+  return set_seconds(options.relay.connect_timeout_ms, value, 0);
+}
+
+Result<void> set_max_connections(Options& options, std::string_view value) {
+  return set_number(options.relay.connections_max, value, std::size_t{1}, kCountLimit);
+}
+
+Result<void> set_max_udp_sessions(Options& options, std::string_view value) {
+  return set_number(options.relay.sessions_max, value, std::size_t{1}, kCountLimit);
+}
+
+Result<void> set_log_level(Options& options, std::string_view value) {
+  static constexpr std::array<Word<LogLevel>, 6> kWords = {{{"trace", LogLevel::trace},
+                                                            {"debug", LogLevel::debug},
+                                                            {"info", LogLevel::info},
+                                                            {"warn", LogLevel::warn},
+                                                            {"error", LogLevel::error},
+                                                            {"off", LogLevel::off}}};
+  return set_word(options.log_level, value, kWords);
+}
+
+Result<void> set_log_format(Options& options, std::string_view value) {
+  static constexpr std::array<Word<LogFormat>, 2> kWords = {
+      {{"text", LogFormat::text}, {"json", LogFormat::json}}};
+  return set_word(options.log_format, value, kWords);
+}
+
+constexpr std::array kDefinitions = {
+    OptionDefinition{kPublishOption, 'p', "Published ports", "MAPPING",
+                     "publish a port or a range of ports, as "
+                     "[HOST-IP:]PORT[-END]:CONTAINER-IP:PORT[-END][/PROTOCOL] with PROTOCOL tcp, "
+                     "udp or sctp (default: tcp) and IPv6 addresses in brackets. Without HOST-IP: "
+                     "on all addresses of this host, IPv4 and IPv6. May be given any number of "
+                     "times",
+                     set_publish},
+    OptionDefinition{"engine", 0, "Relay", "ENGINE",
+                     "auto, io_uring or epoll; auto takes io_uring where the kernel lets it "
+                     "(default: auto)",
+                     set_engine},
+    OptionDefinition{"relay", 0, "Relay", "WAY",
+                     "how TCP bytes are moved: auto, copy or splice (default: auto)", set_relay},
+    OptionDefinition{"connect-timeout", 0, "Relay", "SECONDS",
+                     "how long to wait for a container to accept a connection; 0: as long as the "
+                     "kernel does, about two minutes (default: 0)",
+                     set_connect_timeout},
+    OptionDefinition{"udp-timeout", 0, "Relay", "SECONDS",
+                     "end a UDP session when neither side has sent for so long (default: 90)",
+                     set_udp_timeout},
+    OptionDefinition{"max-connections", 0, "Limits", "N",
+                     "TCP and SCTP connections at a time; further clients wait to be accepted "
+                     "(default: what the limit of open files allows)",
+                     set_max_connections},
+    OptionDefinition{"max-udp-sessions", 0, "Limits", "N",
+                     "UDP sessions at a time; a further one takes the place of the least recently "
+                     "used (default: what the limit of open files allows)",
+                     set_max_udp_sessions},
+    OptionDefinition{"log-level", 0, "Log", "LEVEL",
+                     "trace, debug, info, warn, error or off (default: info)", set_log_level},
+    OptionDefinition{"log-format", 0, "Log", "FORMAT", "text or json (default: text)",
+                     set_log_format},
+};
+
+}  // namespace
+
+std::span<const OptionDefinition> option_definitions() { return kDefinitions; }
+
+const OptionDefinition* find_option(std::string_view name) {
+  const auto found = std::ranges::find(kDefinitions, name, &OptionDefinition::name);
+  return found == kDefinitions.end() ? nullptr : &*found;
+}
+
+}  // namespace fairlead

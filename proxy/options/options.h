@@ -1,0 +1,62 @@
+// What a proxy is told to do.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/engine/engine.h"
+#include "proxy/mapping/error.h"
+#include "proxy/mapping/mapping.h"
+#include "proxy/relay/loop.h"
+
+namespace fairlead {
+
+enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
+enum class LogFormat : std::uint8_t { text, json };
+
+/// Every value has been checked.
+struct Options {
+  std::vector<Mapping> mappings;
+  EngineChoice engine = EngineChoice::automatic;
+  /// connections_max and sessions_max are 0 when no option sets them: see default_limits() in
+  /// process/resource_limits.h.
+  RelaySettings relay;
+  LogLevel log_level = LogLevel::info;
+  LogFormat log_format = LogFormat::text;
+};
+
+/// One option as it was given on a command line, by its long name.
+struct Assignment {
+  std::string name;
+  std::string value;
+
+  bool operator==(const Assignment&) const = default;
+};
+
+/// An option that has a value: the same name on both command lines and in the configuration file.
+struct OptionDefinition {
+  std::string_view name;
+  /// Short name, or 0.
+  char letter;
+  std::string_view group;
+  /// How the help calls the value.
+  std::string_view value_name;
+  std::string_view help;
+  /// The error says what is accepted; who calls knows where the value came from.
+  Result<void> (*set)(Options& options, std::string_view value);
+};
+
+/// All of them but --config, in the order of the help.
+std::span<const OptionDefinition> option_definitions();
+/// Nothing when there is no such option.
+const OptionDefinition* find_option(std::string_view name);
+
+inline constexpr std::string_view kPublishOption = "publish";
+
+}  // namespace fairlead

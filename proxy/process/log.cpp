@@ -1,0 +1,119 @@
+#include "proxy/process/log.h"
+
+#include <spdlog/formatter.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <memory>
+
+namespace fairlead {
+namespace {
+
+/// UTC: the local time zone would have to be read from files.
+std::string utc_time(std::chrono::system_clock::time_point time) {
+  const auto since_epoch = std::chrono::floor<std::chrono::milliseconds>(time.time_since_epoch());
+  const auto milliseconds = since_epoch.count() % 1000;
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
+  tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                     milliseconds);
+}
+
+/// As RFC 8259 wants it; bytes of 0x80 and above are UTF-8 and stay.
+std::string escaped(std::string_view text, bool quotes) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (quotes && (c == '"' || c == '\\')) {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      out += fmt::format("\\u{:04x}", byte);
+    } else {
+      out += c;
+    }
+  }
+  return out;
+}
+
+std::string_view level_word(spdlog::level::level_enum level) {
+  switch (level) {
+    case spdlog::level::trace:
+      return "trace";
+    case spdlog::level::debug:
+      return "debug";
+    case spdlog::level::info:
+      return "info";
+    case spdlog::level::warn:
+      return "warn";
+    default:
+      return "error";
+  }
+}
+
+/// Formats and writes in one piece, so that lines of several proxies that share a terminal or a
+/// file do not mix.
+class StderrSink final : public spdlog::sinks::sink {
+ public:
+  explicit StderrSink(LogFormat format) : format_(format) {}
+
+  void log(const spdlog::details::log_msg& message) override {
+    const std::string line =
+        log_line(format_, message.time, level_word(message.level),
+                 std::string_view(message.payload.data(), message.payload.size()));
+    // A log that cannot be written is no reason to stop serving.
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+  }
+  void flush() override {}
+  void set_pattern(const std::string&) override {}
+  void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
+
+ private:
+  LogFormat format_;
+};
+
+spdlog::level::level_enum spdlog_level(LogLevel level) {
+  switch (level) {
+    case LogLevel::trace:
+      return spdlog::level::trace;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warn:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+    case LogLevel::off:
+      return spdlog::level::off;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+std::string log_line(LogFormat format, std::chrono::system_clock::time_point time,
+                     std::string_view level, std::string_view message) {
+  if (format == LogFormat::json) {
+    return fmt::format("{{\"time\":\"{}\",\"level\":\"{}\",\"message\":\"{}\"}}\n", utc_time(time),
+                       level, escaped(message, true));
+  }
+  return fmt::format("{} {} {}\n", utc_time(time), level, escaped(message, false));
+}
+
+void set_up_log(LogLevel level, LogFormat format) {
+  auto logger = std::make_shared<spdlog::logger>("", std::make_shared<StderrSink>(format));
+  logger->set_level(spdlog_level(level));
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace fairlead
