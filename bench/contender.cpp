@@ -1,0 +1,240 @@
+#include "bench/contender.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+namespace fairlead::bench {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+bool is_datagram(Service service) {
+  return service == Service::datagram_sink || service == Service::datagram_echo;
+}
+
+std::string bracketed(Family family, const char* address) {
+  return family == Family::ipv4 ? address : fmt::format("[{}]", address);
+}
+
+/// docker-proxy's contract: "0\n" on descriptor 3 once the port is bound.
+Result<ChildProcess> start_docker_proxy(const TestBed& bed, const Contender& contender,
+                                        Service service, Family family) {
+  std::vector<std::string> command = {contender.program,
+                                      "-proto",
+                                      is_datagram(service) ? "udp" : "tcp",
+                                      "-host-ip",
+                                      host_address(family),
+                                      "-host-port",
+                                      std::to_string(proxy_port(service)),
+                                      "-container-ip",
+                                      container_address(family),
+                                      "-container-port",
+                                      std::to_string(container_port(service))};
+  command.insert(command.end(), contender.arguments.begin(), contender.arguments.end());
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return failed("pipe2", errno);
+  const FileDescriptor reader(ends[0]);
+  FileDescriptor writer(ends[1]);
+  auto proxy = ChildProcess::spawn(command, {.network = &bed.host(), .status_fd = writer.get()});
+  writer.reset();
+  if (!proxy) return proxy;
+  pollfd readable{reader.get(), POLLIN, 0};
+  char status[512] = {};
+  const ssize_t size =
+      ::poll(&readable, 1, 3000) > 0 ? ::read(reader.get(), status, sizeof status - 1) : -1;
+  if (size < 1 || status[0] != '0') {
+    return failed(fmt::format(
+        "{} did not start: {}{}", contender.label,
+        std::string_view(status, size > 0 ? static_cast<std::size_t>(size) : 0), proxy->errors()));
+  }
+  return proxy;
+}
+
+Result<ChildProcess> start_with_file(const TestBed& bed, const std::string& name,
+                                     const std::string& text, std::vector<std::string> command) {
+  const std::string path = fmt::format("{}/{}.conf", bed.folder(), name);
+  std::ofstream(path, std::ios::trunc) << text;
+  for (std::string& word : command) {
+    if (word == "FILE") word = path;
+  }
+  return ChildProcess::spawn(command, {.network = &bed.host()});
+}
+
+Result<ChildProcess> start_haproxy(const TestBed& bed, const Contender& contender, Service service,
+                                   Family family) {
+  const std::string text = fmt::format(
+      "global\n  nbthread 2\n{}\n"
+      "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 600s\n  timeout server "
+      "600s\n{}\n"
+      "listen published\n  bind {}:{} backlog 16384\n  server container {}:{}\n",
+      contender.global_settings, contender.listener_settings, host_address(family),
+      proxy_port(service), container_address(family), container_port(service));
+  return start_with_file(bed, "haproxy", text, {contender.program, "-db", "-f", "FILE"});
+}
+
+Result<ChildProcess> start_nginx(const TestBed& bed, const Contender& contender, Service service,
+                                 Family family) {
+  const std::string text = fmt::format(
+      "{0}\n"
+      "daemon off; worker_processes 2; user root;\n"
+      "pid {1}/stream.pid; error_log {1}/stream.log crit;\n"
+      "events {{ worker_connections 9000; }}\n"
+      "stream {{\n  access_log off; tcp_nodelay on; proxy_timeout 600s;\n"
+      "  server {{ listen {2}:{3} reuseport{4}; proxy_pass {5}:{6}; proxy_buffer_size 256k; }}\n"
+      "}}\n",
+      contender.global_settings, bed.folder(), bracketed(family, host_address(family)),
+      proxy_port(service), is_datagram(service) ? " udp" : " backlog=16384",
+      bracketed(family, container_address(family)), container_port(service));
+  return start_with_file(bed, "stream", text,
+                         {contender.program, "-c", "FILE", "-e", bed.folder() + "/stream.log"});
+}
+
+Result<ChildProcess> start_socat(const TestBed& bed, const Contender& contender, Service service,
+                                 Family family) {
+  const char* protocol = is_datagram(service) ? "UDP" : "TCP";
+  const char* version = family == Family::ipv4 ? "4" : "6";
+  return ChildProcess::spawn(
+      {contender.program, "-b", "262144",
+       fmt::format("{}{}-LISTEN:{},bind={},fork,reuseaddr{}", protocol, version,
+                   proxy_port(service), bracketed(family, host_address(family)),
+                   is_datagram(service) ? "" : ",backlog=16384,nodelay"),
+       fmt::format("{}{}:{}:{}{}", protocol, version, bracketed(family, container_address(family)),
+                   container_port(service), is_datagram(service) ? "" : ",nodelay")},
+      {.network = &bed.host()});
+}
+
+/// True when a socket of the host's namespace is bound to the port (TCP: listens on it).
+bool is_bound(const TestBed& bed, Service service, Family family) {
+  const bool datagram = is_datagram(service);
+  const std::string path = fmt::format("/proc/thread-self/net/{}{}", datagram ? "udp" : "tcp",
+                                       family == Family::ipv4 ? "" : "6");
+  const std::string wanted_port = fmt::format(":{:04X}", proxy_port(service));
+  const std::string wanted_state = datagram ? "07" : "0A";
+  bool found = false;
+  bed.host().run_inside([&] {
+    std::ifstream table(path);
+    for (std::string line; std::getline(table, line);) {
+      std::istringstream fields(line);
+      std::string slot;
+      std::string local;
+      std::string remote;
+      std::string state;
+      fields >> slot >> local >> remote >> state;
+      found = found || (local.ends_with(wanted_port) && state == wanted_state);
+    }
+  });
+  return found;
+}
+
+Result<ChildProcess> start_proxy(const TestBed& bed, const Contender& contender, Service service,
+                                 Family family) {
+  switch (contender.kind) {
+    case Kind::docker_proxy_like:
+      return start_docker_proxy(bed, contender, service, family);
+    case Kind::haproxy:
+      return start_haproxy(bed, contender, service, family);
+    case Kind::nginx:
+      return start_nginx(bed, contender, service, family);
+    case Kind::socat:
+      return start_socat(bed, contender, service, family);
+    case Kind::direct:
+    case Kind::dnat:
+    case Kind::hairpin:
+      break;
+  }
+  return failed(contender.label + " is not a proxy");
+}
+
+std::string first_line_of(const std::vector<std::string>& command) {
+  auto child = ChildProcess::spawn(command, {});
+  if (!child || !child->wait(milliseconds(3000))) return "";
+  const std::string text = child->output() + child->errors();
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+bool Contender::carries(Service service) const {
+  return kind != Kind::haproxy || !is_datagram(service);
+}
+
+Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
+                         Family family) {
+  Route route;
+  route.client = contender.kind == Kind::hairpin ? &bed.neighbour() : &bed.client();
+  if (!contender.is_proxy()) {
+    const bool direct = contender.kind == Kind::direct;
+    route.address = direct ? container_address(family) : host_address(family);
+    route.port = direct ? container_port(service) : dnat_port(service);
+    return route;
+  }
+  route.address = host_address(family);
+  route.port = proxy_port(service);
+  auto proxy = start_proxy(bed, contender, service, family);
+  if (!proxy) return std::unexpected(proxy.error());
+  const auto deadline = steady_clock::now() + milliseconds(3000);
+  while (!is_bound(bed, service, family)) {
+    if (!proxy->running() || steady_clock::now() > deadline) {
+      return failed(fmt::format("{} did not bind port {}: {}{}", contender.label, route.port,
+                                proxy->errors(), proxy->output()));
+    }
+    std::this_thread::sleep_for(milliseconds(2));
+  }
+  route.proxy = std::move(*proxy);
+  return route;
+}
+
+std::vector<Contender> known_peers(
+    const std::vector<std::pair<std::string, std::string>>& docker_proxies,
+    std::vector<std::string>& missing) {
+  std::vector<Contender> peers;
+  for (const auto& [label, kind] :
+       {std::pair{"direct", Kind::direct}, std::pair{"dnat", Kind::dnat},
+        std::pair{"hairpin", Kind::hairpin}}) {
+    peers.push_back({.label = label, .kind = kind});
+  }
+  const auto add = [&](Contender peer, const std::string& name, const std::string& version_option) {
+    peer.program = find_program(name);
+    if (peer.program.empty()) {
+      missing.push_back(fmt::format("{} ({} is not installed)", peer.label, name));
+      return;
+    }
+    if (!version_option.empty()) peer.version = first_line_of({peer.program, version_option});
+    peers.push_back(std::move(peer));
+  };
+  for (const auto& [label, path] : docker_proxies) {
+    add({.label = label, .kind = Kind::docker_proxy_like}, path, "");
+  }
+  // With defaults these look two to three times slower than they are.
+  add({.label = "haproxy-splice",
+       .kind = Kind::haproxy,
+       .global_settings = "  tune.pipesize 1048576",
+       .listener_settings = "  option splice-request\n  option splice-response"},
+      "haproxy", "-v");
+  add({.label = "haproxy-copy", .kind = Kind::haproxy, .global_settings = "  tune.bufsize 262144"},
+      "haproxy", "-v");
+  // Distributions ship nginx's stream part as a module.
+  const std::string module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+  if (::access(module.c_str(), R_OK) == 0) {
+    add({.label = "nginx", .kind = Kind::nginx, .global_settings = "load_module " + module + ";"},
+        "nginx", "-v");
+  } else {
+    missing.push_back(fmt::format("nginx ({} is not there)", module));
+  }
+  add({.label = "socat", .kind = Kind::socat}, "socat", "-V");
+  return peers;
+}
+
+}  // namespace fairlead::bench

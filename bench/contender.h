@@ -1,0 +1,56 @@
+// What is compared: the ways from a client to a service in the container.
+
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bench/child_process.h"
+#include "bench/test_bed.h"
+#include "proxy/mapping/error.h"
+
+namespace fairlead::bench {
+
+enum class Kind {
+  direct,             ///< The client routes to the container's own address.
+  dnat,               ///< The host's DNAT rule.
+  hairpin,            ///< The same rule, used by a client in the container's own bridge.
+  docker_proxy_like,  ///< A program with docker-proxy's command line: it, and fairlead-proxy.
+  haproxy,
+  nginx,
+  socat,
+};
+
+struct Contender {
+  std::string label;
+  Kind kind;
+  std::string program = {};                 ///< Full path; empty for the kernel's own ways.
+  std::vector<std::string> arguments = {};  ///< Appended to docker-proxy's flags.
+  std::string global_settings = {};         ///< Head of its configuration file, ...
+  std::string listener_settings = {};  ///< ... and what each listener gets: they make the variant.
+  std::string version = {};            ///< For the report.
+
+  bool is_proxy() const { return !program.empty(); }
+  bool carries(Service service) const;
+};
+
+/// A contender set up for one measurement: where the client has to go, and the proxy on the way.
+struct Route {
+  std::string address;
+  std::uint16_t port = 0;
+  const NetworkNamespace* client = nullptr;
+  std::optional<ChildProcess> proxy;
+};
+
+/// Starts the proxy, if there is one, and waits until it has bound its port.
+Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
+                         Family family);
+
+/// The peers that are installed, each set up as its own experts would; the names of those that are
+/// not go to `missing`. `docker_proxies` are pairs of label and path.
+std::vector<Contender> known_peers(
+    const std::vector<std::pair<std::string, std::string>>& docker_proxies,
+    std::vector<std::string>& missing);
+
+}  // namespace fairlead::bench

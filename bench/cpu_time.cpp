@@ -1,0 +1,63 @@
+#include "bench/cpu_time.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace fairlead::bench {
+namespace {
+
+double clock_tick_s() { return 1.0 / static_cast<double>(::sysconf(_SC_CLK_TCK)); }
+
+/// cutime and cstime of proc(5): only children that have ended and been waited for.
+double reaped_children_s(pid_t pid) {
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(stat, text);
+  const std::size_t name_end = text.rfind(')');  // The name may itself hold spaces.
+  if (name_end == std::string::npos) return 0;
+  std::istringstream fields(text.substr(name_end + 1));
+  std::string field;
+  for (int number = 3; number < 16; ++number) fields >> field;
+  double user_ticks = 0;
+  double system_ticks = 0;
+  fields >> user_ticks >> system_ticks;
+  return (user_ticks + system_ticks) * clock_tick_s();
+}
+
+}  // namespace
+
+double process_tree_cpu_s(pid_t pid) {
+  double total_s = reaped_children_s(pid);
+  std::error_code gone;
+  for (const auto& task :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    double run_time_ns = 0;
+    std::ifstream(task.path() / "schedstat") >> run_time_ns;
+    total_s += run_time_ns * 1e-9;
+    std::ifstream children(task.path() / "children");
+    for (pid_t child = 0; children >> child;) total_s += process_tree_cpu_s(child);
+  }
+  return total_s;
+}
+
+double system_cpu_s() {
+  std::ifstream stat("/proc/stat");
+  std::string label;
+  double user = 0;
+  double nice = 0;
+  double system = 0;
+  double idle = 0;
+  double io_wait = 0;
+  double irq = 0;
+  double soft_irq = 0;
+  stat >> label >> user >> nice >> system >> idle >> io_wait >> irq >> soft_irq;
+  return (user + nice + system + irq + soft_irq) * clock_tick_s();
+}
+
+}  // namespace fairlead::bench

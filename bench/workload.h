@@ -1,0 +1,40 @@
+// What is done to a contender: the rows of the report.
+
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "bench/contender.h"
+#include "bench/test_bed.h"
+#include "proxy/mapping/error.h"
+
+namespace fairlead::bench {
+
+/// What one run showed.
+struct Outcome {
+  double value = 0;    ///< In the workload's metric.
+  double units = 0;    ///< How much was carried: what CPU time is divided by.
+  double seconds = 0;  ///< How long it took.
+  std::map<std::string, double> details = {};  ///< Latencies, losses, errors.
+};
+
+struct Workload {
+  std::string name;
+  std::string title;   ///< For the report.
+  std::string metric;  ///< "Gbit/s"; more is better.
+  std::string unit;    ///< "GB": processor time is reported per this.
+  Service service = Service::http;
+  Family family = Family::ipv4;
+  bool in_quick = false;
+  std::function<Result<Outcome>(const TestBed&, const Contender&, const Route&, double seconds)>
+      run = {};
+};
+
+std::vector<Workload> bulk_workloads();
+std::vector<Workload> request_workloads();
+std::vector<Workload> datagram_workloads();
+
+}  // namespace fairlead::bench
