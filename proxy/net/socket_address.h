@@ -14,6 +14,8 @@ class SocketAddress {
  public:
   SocketAddress() = default;
   explicit SocketAddress(const Endpoint& endpoint);
+  explicit SocketAddress(const sockaddr_in& v4) { storage_.v4 = v4; }
+  explicit SocketAddress(const sockaddr_in6& v6) { storage_.v6 = v6; }
 
   /// IPv4-mapped addresses of a dual-stack socket come out as IPv4.
   Endpoint endpoint() const;

@@ -8,6 +8,10 @@ namespace fairlead {
 
 /// Written by one loop, plain integers; shown on SIGUSR1 and in the last log line.
 struct Counters {
+  /// Payload, of all protocols.
+  std::uint64_t bytes_to_container = 0;
+  std::uint64_t bytes_to_client = 0;
+
   // TCP and SCTP.
   std::uint64_t connections_accepted = 0;
   std::uint64_t connections_open = 0;
@@ -17,8 +21,6 @@ struct Counters {
   std::uint64_t connections_reset = 0;
   /// Times that accepting stopped for want of descriptors or memory, or at --max-connections.
   std::uint64_t accept_pauses = 0;
-  std::uint64_t bytes_to_container = 0;
-  std::uint64_t bytes_to_client = 0;
 
   // UDP.
   std::uint64_t sessions_opened = 0;
@@ -27,7 +29,7 @@ struct Counters {
   std::uint64_t sessions_evicted = 0;
   std::uint64_t datagrams_to_container = 0;
   std::uint64_t datagrams_to_client = 0;
-  /// Datagrams that could not be passed on.
+  /// Datagrams that were received and could not be passed on.
   std::uint64_t datagrams_dropped = 0;
 };
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "proxy/engine/engine.h"
 #include "proxy/relay/counters.h"
@@ -11,6 +12,8 @@
 #include "proxy/relay/held_back_log.h"
 
 namespace fairlead {
+
+class UdpSessions;
 
 /// Which way bytes of a TCP connection are moved. See relay_policy.h.
 enum class RelayMode : std::uint8_t { automatic, copy, splice };
@@ -38,6 +41,8 @@ struct Loop {
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};
   HeldBackLog datagram_failures{};
+  /// Held by the UDP listeners of the loop; none while there are none.
+  std::weak_ptr<UdpSessions> udp_sessions{};
 };
 
 }  // namespace fairlead

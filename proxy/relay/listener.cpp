@@ -1,0 +1,21 @@
+#include "proxy/relay/listener.h"
+
+#include <utility>
+
+#include "proxy/relay/udp_listener.h"
+
+namespace fairlead {
+
+std::unique_ptr<Listener> make_listener(Loop& loop, Protocol protocol, FileDescriptor socket,
+                                        const Endpoint& host, const Endpoint& backend) {
+  switch (protocol) {
+    case Protocol::tcp:
+    case Protocol::sctp:
+      break;
+    case Protocol::udp:
+      return std::make_unique<UdpListener>(loop, std::move(socket), host, backend);
+  }
+  return nullptr;
+}
+
+}  // namespace fairlead

@@ -1,0 +1,498 @@
+#include "proxy/relay/udp_listener.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "proxy/relay/udp_sessions.h"
+#include "tests/unit/scripted_datagrams.h"
+
+namespace fairlead {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr int kListenerFd = ScriptedDatagrams::kFirstFd - 1;
+
+IpAddress ip(const char* text) { return *IpAddress::parse(text); }
+
+class UdpRelay : public testing::Test {
+ protected:
+  UdpRelay() {
+    settings_.udp_timeout_ms = 90'000;
+    settings_.sessions_max = 1000;
+  }
+  ~UdpRelay() override { engine_.stop(); }
+
+  void serve(const Endpoint& host = {ip("0.0.0.0"), 53}) {
+    loop_.settings = settings_;
+    listener_ = make_listener(loop_, Protocol::udp, FileDescriptor(kListenerFd), host, backend_);
+    listener_->start();
+  }
+
+  void arrive(std::string bytes, int client = 1, int segment_size = 0) {
+    engine_.socket(kListenerFd)
+        .arrivals.push_back({std::move(bytes), client_of(client), asked_, segment_size});
+  }
+  static Endpoint client_of(int number) {
+    return {ip("192.0.2.7"), static_cast<std::uint16_t>(40'000 + number)};
+  }
+  void reply(int session, std::string bytes, int segment_size = 0) {
+    engine_.opened(session).arrivals.push_back({std::move(bytes), backend_, {}, segment_size});
+  }
+  /// What the backend socket of the n-th session sent.
+  std::vector<Departure>& to_backend(int session) { return engine_.opened(session).departures; }
+  std::vector<Departure>& to_clients() { return engine_.socket(kListenerFd).departures; }
+  void expire() {
+    loop_.deadlines.run(engine_.now());
+    engine_.settle();
+  }
+
+  ScriptedDatagrams engine_;
+  RelaySettings settings_;
+  Loop loop_{engine_, {}};
+  Endpoint backend_{ip("172.17.0.2"), 5353};
+  IpAddress asked_ = ip("10.0.0.1");
+  std::unique_ptr<Listener> listener_;
+};
+
+TEST_F(UdpRelay, PassesADatagramOnThroughAConnectedSocket) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  EXPECT_EQ(engine_.opened(0).peer, backend_);
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "ping"}));
+  EXPECT_EQ(loop_.counters.sessions_opened, 1U);
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 1U);
+  EXPECT_EQ(loop_.counters.bytes_to_container, 4U);
+}
+
+TEST_F(UdpRelay, RepliesFromTheAddressThatWasAsked) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  reply(0, "pong");
+  engine_.settle();
+  EXPECT_THAT(to_clients(),
+              ElementsAre(Departure{.bytes = "pong", .to = client_of(1), .from = asked_}));
+  EXPECT_EQ(loop_.counters.datagrams_to_client, 1U);
+  EXPECT_EQ(loop_.counters.bytes_to_client, 4U);
+}
+
+TEST_F(UdpRelay, AsksTheListeningSocketForDestinationAddresses) {
+  serve();
+  EXPECT_EQ((engine_.socket(kListenerFd).options[{IPPROTO_IP, IP_PKTINFO}]), 1);
+  EXPECT_EQ((engine_.socket(kListenerFd).options[{SOL_UDP, UDP_GRO}]), 1);
+}
+
+TEST_F(UdpRelay, ServesIpv6InFrontOfIpv4) {
+  asked_ = ip("2001:db8::1");
+  serve({ip("::"), 53});
+  EXPECT_EQ((engine_.socket(kListenerFd).options[{IPPROTO_IPV6, IPV6_RECVPKTINFO}]), 1);
+  const Endpoint client{ip("2001:db8::7"), 4000};
+  engine_.socket(kListenerFd).arrivals.push_back({"ping", client, asked_, 0});
+  engine_.settle();
+  reply(0, "pong");
+  engine_.settle();
+  EXPECT_THAT(to_clients(), ElementsAre(Departure{.bytes = "pong", .to = client, .from = asked_}));
+}
+
+TEST_F(UdpRelay, LetsTheKernelChooseTheSourceWhenTheSocketTellsNoDestination) {
+  serve();
+  engine_.socket(kListenerFd).arrivals.push_back({"ping", client_of(1), {}, 0});
+  engine_.settle();
+  reply(0, "pong");
+  engine_.settle();
+  EXPECT_THAT(to_clients(), ElementsAre(Departure{.bytes = "pong", .to = client_of(1)}));
+}
+
+TEST_F(UdpRelay, RepliesToIpv6MulticastFromAnAddressTheKernelChooses) {
+  asked_ = ip("ff02::fb");
+  serve({ip("::"), 53});
+  engine_.socket(kListenerFd).arrivals.push_back({"ping", {ip("fe80::7"), 4000}, asked_, 0});
+  engine_.settle();
+  reply(0, "pong");
+  engine_.settle();
+  ASSERT_THAT(to_clients(), SizeIs(1));
+  EXPECT_EQ(to_clients()[0].from, std::nullopt);
+}
+
+TEST_F(UdpRelay, DoesWithoutASourceThatTheKernelRefuses) {
+  serve();
+  engine_.refused_source = asked_;
+  arrive("ping");
+  engine_.settle();
+  reply(0, "one");
+  engine_.settle();
+  reply(0, std::string(200, 'x'), 100);
+  engine_.settle();
+  EXPECT_THAT(to_clients(), ElementsAre(Departure{.bytes = "one", .to = client_of(1)},
+                                        Departure{.bytes = std::string(200, 'x'),
+                                                  .to = client_of(1),
+                                                  .segment_size = 100}));
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+}
+
+TEST_F(UdpRelay, KeepsASessionForEachClientAndEachAddressAsked) {
+  serve();
+  arrive("a", 1);
+  arrive("b", 2);
+  asked_ = ip("10.0.0.2");
+  arrive("c", 1);
+  engine_.settle();
+  arrive("d", 1);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "a"}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = "b"}));
+  EXPECT_THAT(to_backend(2), ElementsAre(Departure{.bytes = "c"}, Departure{.bytes = "d"}));
+}
+
+TEST_F(UdpRelay, SendsEqualDatagramsOfAClientAsOneRunAmongOthers) {
+  serve();
+  arrive("aaaa", 1);
+  arrive("1111", 2);
+  arrive("bbbb", 1);
+  arrive("22222", 2);
+  arrive("cc", 1);
+  arrive("dddd", 1);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "aaaabbbbcc", .segment_size = 4},
+                                         Departure{.bytes = "dddd"}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = "1111"}, Departure{.bytes = "22222"}));
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 6U);
+}
+
+TEST_F(UdpRelay, PassesMergedDatagramsOnWhole) {
+  serve();
+  arrive(std::string(2500, 'x'), 1, 1000);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0),
+              ElementsAre(Departure{.bytes = std::string(2500, 'x'), .segment_size = 1000}));
+  reply(0, std::string(700, 'y'), 100);
+  engine_.settle();
+  ASSERT_THAT(to_clients(), SizeIs(1));
+  EXPECT_EQ(to_clients()[0].segment_size, 100);
+  EXPECT_EQ(to_clients()[0].from, asked_);
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
+  EXPECT_EQ(loop_.counters.datagrams_to_client, 7U);
+}
+
+TEST_F(UdpRelay, PassesEmptyDatagramsOn) {
+  serve();
+  arrive("");
+  arrive("");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{}, Departure{}));
+  reply(0, "");
+  engine_.settle();
+  EXPECT_THAT(to_clients(), SizeIs(1));
+}
+
+TEST_F(UdpRelay, PassesTheLargestDatagramOn) {
+  serve();
+  const std::string largest(65'507, 'x');
+  arrive(largest);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = largest}));
+}
+
+TEST_F(UdpRelay, SendsOneByOneWhatIsRefusedAsSegments) {
+  serve();
+  engine_.segment_size_max = 3;
+  arrive("aaaa");
+  arrive("bbbb");
+  arrive("cc");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "aaaa"}, Departure{.bytes = "bbbb"},
+                                         Departure{.bytes = "cc"}));
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+
+  // Remembered for this size, and smaller ones still go as segments.
+  engine_.segment_size_max = 65'535;
+  arrive("aaaa");
+  arrive("bbbb");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), SizeIs(5));
+  arrive("ddd");
+  arrive("eee");
+  engine_.settle();
+  EXPECT_EQ(to_backend(0).back(), (Departure{.bytes = "dddeee", .segment_size = 3}));
+}
+
+TEST_F(UdpRelay, SplitsMergedDatagramsWhereSegmentsAreNotPossible) {
+  serve();
+  engine_.segment_size_max = 0;
+  arrive("aaaabbbbcc", 1, 4);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "aaaa"}, Departure{.bytes = "bbbb"},
+                                         Departure{.bytes = "cc"}));
+  reply(0, "xxxyy", 3);
+  engine_.settle();
+  EXPECT_THAT(to_clients(),
+              ElementsAre(Departure{.bytes = "xxx", .to = client_of(1), .from = asked_},
+                          Departure{.bytes = "yy", .to = client_of(1), .from = asked_}));
+}
+
+TEST_F(UdpRelay, SendsTheSameDatagramAgainAfterAPendingRefusal) {
+  serve();
+  arrive("first");
+  engine_.settle();
+  engine_.opened(0).send_errors = {ECONNREFUSED};
+  arrive("second");
+  engine_.settle();
+  engine_.opened(0).send_errors = {ECONNREFUSED, EHOSTUNREACH};
+  arrive("aa");
+  arrive("bb");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "first"}, Departure{.bytes = "second"},
+                                         Departure{.bytes = "aabb", .segment_size = 2}));
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+}
+
+TEST_F(UdpRelay, GivesADatagramUpWhenItIsRefusedForGood) {
+  serve();
+  arrive("first");
+  engine_.settle();
+  engine_.opened(0).send_errors.assign(4, EHOSTUNREACH);
+  arrive("lost");
+  arrive("kept!");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "first"}, Departure{.bytes = "kept!"}));
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 1U);
+}
+
+TEST_F(UdpRelay, DropsAndCountsARunWithoutRoomInTheSendBuffer) {
+  serve();
+  arrive("first");
+  engine_.settle();
+  engine_.opened(0).send_errors = {EAGAIN};
+  arrive("aa");
+  arrive("bb");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), SizeIs(1));
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+}
+
+TEST_F(UdpRelay, KeepsTheSessionWhenTheBackendRefuses) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  engine_.opened(0).receive_errors = {ECONNREFUSED};
+  engine_.settle();
+  reply(0, "pong");
+  engine_.settle();
+  EXPECT_THAT(to_clients(), SizeIs(1));
+  EXPECT_EQ(loop_.counters.sessions_open, 1U);
+}
+
+TEST_F(UdpRelay, KeepsListeningAfterAReceiveError) {
+  serve();
+  engine_.socket(kListenerFd).receive_errors = {ECONNREFUSED};
+  arrive("ping");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), SizeIs(1));
+}
+
+TEST_F(UdpRelay, TakesOneBatchATurn) {
+  serve();
+  for (int i = 0; i < 200; ++i) arrive("x");
+  engine_.turn({});
+  EXPECT_EQ(loop_.counters.datagrams_to_container, DatagramBatch::kMessages);
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 200U);
+}
+
+TEST_F(UdpRelay, EndsASessionThatWasIdle) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  EXPECT_EQ(loop_.deadlines.next(), engine_.now() + 90'000);
+  engine_.pass_time(89'999);
+  expire();
+  EXPECT_EQ(engine_.open_count(), 1);
+  engine_.pass_time(1);
+  expire();
+  EXPECT_EQ(engine_.open_count(), 0);
+  EXPECT_EQ(loop_.counters.sessions_open, 0U);
+  EXPECT_EQ(loop_.counters.sessions_evicted, 0U);
+  EXPECT_EQ(loop_.deadlines.next(), std::nullopt) << "an idle loop sleeps for good";
+
+  arrive("again");
+  engine_.settle();
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = "again"}));
+}
+
+TEST_F(UdpRelay, EitherDirectionPutsTheEndOff) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  engine_.pass_time(60'000);
+  reply(0, "push");
+  engine_.settle();
+  EXPECT_EQ(loop_.deadlines.next(), engine_.now() + 90'000);
+  engine_.pass_time(60'000);
+  expire();
+  arrive("ping");
+  engine_.settle();
+  EXPECT_EQ(loop_.deadlines.next(), engine_.now() + 90'000);
+  engine_.pass_time(60'000);
+  expire();
+  EXPECT_EQ(loop_.counters.sessions_opened, 1U);
+  EXPECT_EQ(loop_.counters.sessions_open, 1U);
+}
+
+TEST_F(UdpRelay, AnErrorDoesNotPutTheEndOff) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  engine_.pass_time(60'000);
+  engine_.opened(0).receive_errors = {ECONNREFUSED};
+  engine_.settle();
+  engine_.pass_time(30'000);
+  expire();
+  EXPECT_EQ(loop_.counters.sessions_open, 0U);
+}
+
+TEST_F(UdpRelay, AFullTableEvictsTheLeastRecentlyUsed) {
+  settings_.sessions_max = 3;
+  serve();
+  for (int client = 1; client <= 3; ++client) {
+    arrive("x", client);
+    engine_.settle();
+    engine_.pass_time(1);
+  }
+  arrive("x", 1);
+  engine_.settle();
+  engine_.pass_time(1);
+  reply(1, "y");
+  engine_.settle();
+  arrive("x", 4);
+  engine_.settle();
+  EXPECT_FALSE(engine_.opened(0).closed);
+  EXPECT_FALSE(engine_.opened(1).closed);
+  EXPECT_TRUE(engine_.opened(2).closed);
+  EXPECT_FALSE(engine_.opened(3).closed);
+  EXPECT_EQ(loop_.counters.sessions_evicted, 1U);
+  EXPECT_EQ(loop_.counters.sessions_open, 3U);
+}
+
+TEST_F(UdpRelay, EvictedSessionsStillPassOnWhatWasReceivedWithThem) {
+  settings_.sessions_max = 2;
+  serve();
+  for (int client = 1; client <= 10; ++client) arrive("x", client);
+  arrive("y", 1);
+  engine_.settle();
+  for (int session = 0; session < 11; ++session) {
+    EXPECT_THAT(to_backend(session), SizeIs(1)) << session;
+  }
+  EXPECT_EQ(engine_.open_count(), 2);
+  EXPECT_EQ(loop_.counters.sessions_evicted, 9U);
+}
+
+TEST_F(UdpRelay, MakesRoomWhenTheSystemHasNoMoreSockets) {
+  engine_.sockets_max = 200;
+  serve();
+  for (int client = 0; client < 200; ++client) {
+    arrive("x", client);
+    engine_.settle();
+    engine_.pass_time(1);
+  }
+  EXPECT_EQ(loop_.counters.sessions_open, 200U);
+  arrive("lost", 1000);
+  arrive("lost", 1001);
+  arrive("kept", 199);
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+  EXPECT_EQ(loop_.counters.sessions_open, 200U - 64U - 1U)
+      << "one batch's worth, once, and one for the second new client";
+  EXPECT_THAT(to_backend(199), SizeIs(2)) << "the most recently used session lives";
+
+  // The next batch finds room for all of its new clients.
+  for (int client = 2000; client < 2064; ++client) arrive("x", client);
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+  EXPECT_EQ(loop_.counters.sessions_open, 199U);
+}
+
+TEST_F(UdpRelay, SurvivesARefusalOfEverySocket) {
+  serve();
+  engine_.socket_error = EMFILE;
+  for (int i = 0; i < 100; ++i) arrive("lost", i);
+  engine_.settle();
+  engine_.socket_error = 0;
+  engine_.connect_error = ENETUNREACH;
+  arrive("lost");
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 101U);
+  EXPECT_EQ(engine_.open_count(), 0);
+
+  engine_.connect_error = 0;
+  for (int i = 0; i < 100; ++i) arrive("kept", i);
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.sessions_open, 100U);
+  EXPECT_EQ(loop_.counters.sessions_evicted, 0U);
+}
+
+TEST_F(UdpRelay, PortsOfALoopShareTheLimit) {
+  settings_.sessions_max = 2;
+  serve();
+  const int other_fd = kListenerFd - 1;
+  const auto other =
+      make_listener(loop_, Protocol::udp, FileDescriptor(other_fd), {ip("0.0.0.0"), 54}, backend_);
+  other->start();
+  for (int client = 1; client <= 2; ++client) {
+    arrive("x", client);
+    engine_.settle();
+    engine_.pass_time(1);
+  }
+  engine_.socket(other_fd).arrivals.push_back({"z", client_of(2), asked_, 0});
+  engine_.settle();
+  EXPECT_TRUE(engine_.opened(0).closed);
+  reply(2, "answer");
+  engine_.settle();
+  EXPECT_THAT(engine_.socket(other_fd).departures, SizeIs(1));
+  EXPECT_THAT(to_clients(), IsEmpty());
+  engine_.stop();
+}
+
+TEST_F(UdpRelay, ManySessionsAreFoundAgain) {
+  settings_.sessions_max = 0;
+  serve();
+  for (int round = 0; round < 2; ++round) {
+    for (int client = 0; client < 5000; ++client) arrive("x", client);
+    engine_.settle();
+  }
+  EXPECT_EQ(loop_.counters.sessions_opened, 5000U);
+  for (int session = 0; session < 5000; ++session) EXPECT_THAT(to_backend(session), SizeIs(2));
+}
+
+TEST(UdpFlow, DistinguishesLinksOfLinkLocalAddressesOnly) {
+  const auto flow_of = [](const char* client, const char* host, unsigned interface) {
+    sockaddr_in6 from{};
+    from.sin6_family = AF_INET6;
+    from.sin6_port = htons(99);
+    std::memcpy(&from.sin6_addr, ip(client).bytes().data(), 16);
+    if (IN6_IS_ADDR_LINKLOCAL(&from.sin6_addr)) from.sin6_scope_id = interface;
+    in6_pktinfo info{};
+    std::memcpy(&info.ipi6_addr, ip(host).bytes().data(), 16);
+    info.ipi6_ifindex = interface;
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof info)> control{};
+    const cmsghdr header{CMSG_LEN(sizeof info), IPPROTO_IPV6, IPV6_PKTINFO};
+    std::memcpy(control.data(), &header, sizeof header);
+    std::memcpy(control.data() + CMSG_LEN(0), &info, sizeof info);
+    msghdr message{};
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    return UdpFlow::of(SocketAddress(from), message);
+  };
+  EXPECT_EQ(flow_of("2001:db8::7", "2001:db8::1", 2), flow_of("2001:db8::7", "2001:db8::1", 3));
+  EXPECT_NE(flow_of("fe80::7", "fe80::1", 2), flow_of("fe80::7", "fe80::1", 3));
+  EXPECT_EQ(flow_of("fe80::7", "fe80::1", 2).client_address(AF_INET6).v6().sin6_scope_id, 2U);
+}
+
+}  // namespace
+}  // namespace fairlead
