@@ -1,0 +1,54 @@
+// A RuleSet as input of iptables-restore(8) and ip6tables-restore(8).
+
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "netsetup/rules/port_tree.h"
+#include "netsetup/rules/rule_set.h"
+
+namespace fairlead {
+
+/// Tables by name ("filter", "nat", "raw"), each with all of our chains and no one else's; the
+/// rules are written as iptables-save prints them, so that the two can be compared.
+using IptablesTables = std::map<std::string, ChainRules>;
+
+IptablesTables iptables_tables(const RuleSet& rules, Family family);
+
+/// A rule of a built-in chain that leads to one of ours, always the first of its chain.
+struct IptablesHook {
+  std::string_view table;
+  std::string_view chain;
+  /// As after `-A CHAIN`.
+  std::string_view rule;
+};
+
+/// The hooks of every rule set; fixed.
+const std::vector<IptablesHook>& iptables_hooks();
+
+/// What iptables-save shows of ours: our chains, and the hooks that are there.
+struct IptablesPresent {
+  IptablesTables tables;
+  /// Indices into iptables_hooks(); one twice if it is there twice.
+  std::vector<std::size_t> hooks;
+};
+
+/// The text of iptables-save, all tables, without counters.
+IptablesPresent parse_iptables_save(std::string_view text);
+
+/// Input for `iptables-restore --noflush` that turns `present` into `wanted`, writing anew only the
+/// chains that differ, removing the ones that are too many, and hooking each chain once.
+/// FAIRLEAD-USER is made where it is missing and otherwise left alone. Empty: nothing to do.
+std::string iptables_change_text(const IptablesPresent& present, const IptablesTables& wanted);
+
+/// What a completed change leaves: `wanted`, hooked.
+IptablesPresent iptables_all_present(const IptablesTables& wanted);
+
+/// Input that removes the hooks and every chain of ours but FAIRLEAD-USER, which goes too if it is
+/// empty. Empty: nothing of ours is there.
+std::string iptables_remove_text(const IptablesPresent& present);
+
+}  // namespace fairlead
