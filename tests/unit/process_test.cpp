@@ -1,0 +1,250 @@
+// What the process has from its parent and tells it: descriptors, limits, notifications, the log.
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "proxy/process/listen_fds.h"
+#include "proxy/process/log.h"
+#include "proxy/process/resource_limits.h"
+#include "proxy/process/sd_notify.h"
+#include "proxy/process/standard_streams.h"
+#include "proxy/process/status_pipe.h"
+
+namespace fairlead {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+TEST(ListenFds, CountsFromThree) {
+  EXPECT_THAT(listen_fds("42", "2", 42).value(), ElementsAre(3, 4));
+  EXPECT_THAT(listen_fds("42", "0", 42).value(), IsEmpty());
+}
+
+TEST(ListenFds, AreNotOursWithoutOurProcessId) {
+  EXPECT_THAT(listen_fds("43", "2", 42).value(), IsEmpty());
+  EXPECT_THAT(listen_fds("43", "nonsense", 42).value(), IsEmpty());
+  EXPECT_THAT(listen_fds(nullptr, "2", 42).value(), IsEmpty());
+  EXPECT_THAT(listen_fds("42", nullptr, 42).value(), IsEmpty());
+}
+
+TEST(ListenFds, ErrorNamesTheVariable) {
+  for (const char* text : {"", "x", "-1", "1 ", "1000001"}) {
+    EXPECT_THAT(listen_fds("42", text, 42).error().message,
+                StartsWith("LISTEN_FDS \"" + std::string(text) + "\": accepted: "));
+  }
+  EXPECT_EQ(listen_fds("self", "1", 42).error().message,
+            "LISTEN_PID \"self\": accepted: a process id");
+}
+
+/// A datagram socket under a name, as a service manager has it.
+class NotifySocket {
+ public:
+  explicit NotifySocket(const std::string& name) : fd_(::socket(AF_UNIX, SOCK_DGRAM, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::ranges::copy(name, address.sun_path);
+    if (name[0] == '@') address.sun_path[0] = '\0';
+    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), size), 0);
+  }
+  std::string receive() const {
+    std::array<char, 64> text{};
+    const ssize_t size = ::recv(fd_.get(), text.data(), text.size(), MSG_DONTWAIT);
+    return size < 0 ? "nothing" : std::string(text.data(), static_cast<std::size_t>(size));
+  }
+
+ private:
+  FileDescriptor fd_;
+};
+
+TEST(SdNotify, ReachesAPathAndAnAbstractName) {
+  std::string pattern = ::testing::TempDir() + "fairlead-notify-XXXXXX";
+  const std::string directory = ::mkdtemp(pattern.data());
+  for (const std::string& name :
+       {directory + "/notify", "@fairlead-test-" + std::to_string(::getpid())}) {
+    const NotifySocket socket(name);
+    ASSERT_TRUE(sd_notify(name.c_str(), "READY=1"));
+    EXPECT_EQ(socket.receive(), "READY=1") << name;
+  }
+  std::filesystem::remove_all(directory);
+}
+
+TEST(SdNotify, DoesNothingWithoutASocket) {
+  EXPECT_TRUE(sd_notify(nullptr, "READY=1"));
+  EXPECT_TRUE(sd_notify("", "READY=1"));
+}
+
+TEST(SdNotify, ErrorNamesTheSocket) {
+  EXPECT_EQ(sd_notify("/nonexistent/notify", "READY=1").error().message,
+            "NOTIFY_SOCKET \"/nonexistent/notify\": send: no such file or directory");
+  EXPECT_EQ(sd_notify("vsock:2:1234", "READY=1").error().message,
+            "NOTIFY_SOCKET \"vsock:2:1234\": accepted: a path or @name");
+  EXPECT_FALSE(sd_notify(("/" + std::string(200, 'x')).c_str(), "READY=1"));
+}
+
+/// Everything there is in a pipe, and whether its write end is closed.
+class Pipe {
+ public:
+  Pipe() {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(::pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC), 0);
+    read_ = FileDescriptor(ends[0]);
+    write_ = FileDescriptor(ends[1]);
+  }
+  FileDescriptor take_write_end() { return std::move(write_); }
+  std::string read() const {
+    std::array<char, 256> text{};
+    const ssize_t size = ::read(read_.get(), text.data(), text.size());
+    return size < 0 ? "still open" : std::string(text.data(), static_cast<std::size_t>(size));
+  }
+  void close_read_end() { read_.reset(); }
+
+ private:
+  FileDescriptor read_;
+  FileDescriptor write_;
+};
+
+TEST(StatusPipe, ReportsReadyInTwoBytesAndCloses) {
+  Pipe pipe;
+  StatusPipe status(pipe.take_write_end());
+  EXPECT_EQ(pipe.read(), "still open");
+  status.report_ready();
+  EXPECT_EQ(pipe.read(), "0\n");
+  EXPECT_EQ(pipe.read(), "");
+}
+
+TEST(StatusPipe, ReportsAnErrorWithoutANewline) {
+  Pipe pipe;
+  StatusPipe status(pipe.take_write_end());
+  status.report_failure("unsupported protocol x");
+  EXPECT_EQ(pipe.read(), "1\nunsupported protocol x");
+  EXPECT_EQ(pipe.read(), "");
+}
+
+TEST(StatusPipe, ReportsOnceAndToNobodyWithoutHarm) {
+  Pipe pipe;
+  StatusPipe status(pipe.take_write_end());
+  status.report_ready();
+  status.report_failure("late");
+  EXPECT_EQ(pipe.read(), "0\n");
+  EXPECT_EQ(pipe.read(), "");
+
+  StatusPipe nobody;
+  nobody.report_ready();
+}
+
+/// Runs `check` in a child with a descriptor table of its own; it returns whether all is well.
+template <typename Check>
+bool in_child(Check check) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(check() ? 0 : 1);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+TEST(StatusPipe, InheritedDescriptorsAreClosedOnExec) {
+  EXPECT_TRUE(in_child([] {
+    ::dup2(STDERR_FILENO, 3);
+    ::dup2(STDERR_FILENO, 4);
+    const StatusPipe status = StatusPipe::inherited();
+    return ::fcntl(3, F_GETFD) == FD_CLOEXEC && ::fcntl(4, F_GETFD) == FD_CLOEXEC;
+  }));
+}
+
+TEST(StatusPipe, AnAbsentDescriptorIsNeverMistakenForALaterOne) {
+  EXPECT_TRUE(in_child([] {
+    ::close(3);
+    StatusPipe status = StatusPipe::inherited();
+    const int own = ::memfd_create("own", 0);
+    if (own != 3) return false;
+    status.report_ready();
+    return ::fcntl(3, F_GETFD) >= 0 && ::lseek(3, 0, SEEK_END) == 0;
+  }));
+}
+
+TEST(StandardStreams, AreFilledWhereClosed) {
+  EXPECT_TRUE(in_child([] {
+    ::close(STDIN_FILENO);
+    ::close(STDERR_FILENO);
+    fill_standard_streams();
+    const bool filled = ::fcntl(STDIN_FILENO, F_GETFD) >= 0 && ::fcntl(STDERR_FILENO, F_GETFD) >= 0;
+    const int next = ::open("/dev/null", O_RDONLY);
+    return filled && next > STDERR_FILENO;
+  }));
+}
+
+TEST(ResourceLimits, TheSoftLimitIsRaisedToTheHardOne) {
+  EXPECT_TRUE(in_child([] {
+    const rlimit low{.rlim_cur = 100, .rlim_max = 200};
+    ::setrlimit(RLIMIT_NOFILE, &low);
+    rlimit now{};
+    return raise_descriptor_limit() == 200 && ::getrlimit(RLIMIT_NOFILE, &now) == 0 &&
+           now.rlim_cur == 200;
+  }));
+}
+
+RelaySettings limits(std::size_t descriptors, const ListenerCounts& listeners,
+                     RelaySettings settings = {}) {
+  set_default_limits(settings, descriptors, listeners);
+  return settings;
+}
+
+TEST(ResourceLimits, TwoDescriptorsAConnectionOneASession) {
+  EXPECT_EQ(limits(1024, {.streams = 1, .datagrams = 0}).connections_max, (1024U - 65) / 2);
+  EXPECT_EQ(limits(1024, {.streams = 0, .datagrams = 1}).sessions_max, 1024U - 65);
+}
+
+TEST(ResourceLimits, StreamsAndDatagramsShare) {
+  const RelaySettings both = limits(1024, {.streams = 10, .datagrams = 10});
+  EXPECT_EQ(both.sessions_max, (1024U - 84) / 2);
+  EXPECT_EQ(both.connections_max, (1024U - 84) / 4);
+}
+
+TEST(ResourceLimits, SessionsHaveACeilingAndEverythingAFloor) {
+  EXPECT_EQ(limits(1'048'576, {.streams = 0, .datagrams = 1}).sessions_max, kSessionsCeiling);
+  EXPECT_EQ(limits(50, {.streams = 1, .datagrams = 1}).connections_max, 1U);
+  EXPECT_EQ(limits(50, {.streams = 1, .datagrams = 1}).sessions_max, 1U);
+}
+
+TEST(ResourceLimits, WhatAnOptionSetsStays) {
+  RelaySettings settings;
+  settings.connections_max = 7;
+  settings.sessions_max = 1'000'000;
+  const RelaySettings set = limits(1024, {.streams = 1, .datagrams = 1}, settings);
+  EXPECT_EQ(set.connections_max, 7U);
+  EXPECT_EQ(set.sessions_max, 1'000'000U);
+}
+
+TEST(Log, ATextLineStaysOneLine) {
+  const std::chrono::system_clock::time_point time{std::chrono::milliseconds(1'763'719'200'007)};
+  EXPECT_EQ(log_line(LogFormat::text, time, "warn", "a \"b\"\nc\x1b\\"),
+            "2025-11-21T10:00:00.007Z warn a \"b\"\\nc\\u001b\\\n");
+}
+
+TEST(Log, AJsonLineIsEscaped) {
+  const std::chrono::system_clock::time_point time{std::chrono::milliseconds(1'763'719'200'007)};
+  EXPECT_EQ(log_line(LogFormat::json, time, "info", "a \"b\"\n\t\\c\x01\x7f\u00e9"),
+            "{\"time\":\"2025-11-21T10:00:00.007Z\",\"level\":\"info\",\"message\":"
+            "\"a \\\"b\\\"\\n\\t\\\\c\\u0001\\u007f\u00e9\"}\n");
+}
+
+}  // namespace
+}  // namespace fairlead
