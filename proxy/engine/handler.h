@@ -25,7 +25,7 @@ struct Completion {
   bool more = false;
   /// Receive only: the bytes, `result` of them; empty at the end of the stream (`result` 0) and on
   /// errors.
-  Lease lease;
+  Lease lease{};
 };
 
 /// Must outlive its operations: it may be destroyed only when each has completed with
