@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "proxy/relay/tcp_listener.h"
 #include "proxy/relay/udp_listener.h"
 
 namespace fairlead {
@@ -10,10 +11,11 @@ std::unique_ptr<Listener> make_listener(Loop& loop, Protocol protocol, FileDescr
                                         const Endpoint& host, const Endpoint& backend) {
   switch (protocol) {
     case Protocol::tcp:
-    case Protocol::sctp:
-      break;
+      return std::make_unique<TcpListener>(loop, std::move(socket), host, backend);
     case Protocol::udp:
       return std::make_unique<UdpListener>(loop, std::move(socket), host, backend);
+    case Protocol::sctp:
+      break;
   }
   return nullptr;
 }

@@ -10,13 +10,9 @@
 #include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/held_back_log.h"
+#include "proxy/relay/relay_policy.h"
 
 namespace fairlead {
-
-class UdpSessions;
-
-/// Which way bytes of a TCP connection are moved. See relay_policy.h.
-enum class RelayMode : std::uint8_t { automatic, copy, splice };
 
 /// The options that the relays need.
 struct RelaySettings {
@@ -32,6 +28,9 @@ struct RelaySettings {
   std::size_t sessions_max = 0;
 };
 
+class TcpRelay;
+class UdpSessions;
+
 /// One thread's worth of proxy. Everything here belongs to that thread.
 struct Loop {
   Engine& engine;
@@ -41,6 +40,8 @@ struct Loop {
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};
   HeldBackLog datagram_failures{};
+  /// Made with the first TCP listener, and kept by them all.
+  std::weak_ptr<TcpRelay> tcp{};
   /// Held by the UDP listeners of the loop; none while there are none.
   std::weak_ptr<UdpSessions> udp_sessions{};
 };

@@ -1,0 +1,71 @@
+// How the bytes of a TCP direction are moved: the one place that decides, and why.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "proxy/engine/engine.h"
+
+namespace fairlead {
+
+/// Which way bytes of a TCP connection are moved (`--relay`).
+enum class RelayMode : std::uint8_t { automatic, copy, splice };
+
+struct ReceivePlan {
+  BufferSize size;
+  Repeat repeat;
+
+  bool operator==(const ReceivePlan&) const = default;
+};
+
+/// What one direction of one connection has shown of itself, in two bytes.
+///
+/// A direction starts with a standing receive into small buffers: for messages, one receive
+/// request serves the whole connection, and its buffer is still in the cache when the send reads
+/// it. Two full small buffers in a row mean bulk. Bulk is received into large buffers, one request
+/// at a time: the next receive starts when the last one's bytes are sent, which is all the
+/// back-pressure a bulk transfer needs, and costs one request per 256 KiB. Several receives in a
+/// row that a small buffer would have held lead back to the standing receive.
+class RelayPolicy {
+ public:
+  /// A receive brought so many bytes.
+  void note_received(std::size_t size_bytes) {
+    if (size_bytes >= kSmallBufferBytes) {
+      small_in_row_ = 0;
+      if (full_in_row_ < kFullToBulk) ++full_in_row_;
+    } else if (full_in_row_ < kFullToBulk) {
+      full_in_row_ = 0;
+    } else if (++small_in_row_ == kSmallToMessages) {
+      full_in_row_ = 0;
+      small_in_row_ = 0;
+    }
+  }
+
+  bool is_bulk() const { return full_in_row_ == kFullToBulk; }
+
+  /// `frugal`: stalled connections hold so much memory that this one may hold only a little.
+  ReceivePlan receive_plan(bool frugal) const {
+    if (frugal) return {BufferSize::small, Repeat::once};
+    if (is_bulk()) return {BufferSize::large, Repeat::once};
+    return {BufferSize::small, Repeat::until_stopped};
+  }
+
+  /// Splicing moves pages, not bytes: least CPU, but over a bridge on one machine it was slower
+  /// than copying through buffers that stay in the cache. So it is for who asks for it.
+  bool use_splice(RelayMode mode) const { return mode == RelayMode::splice; }
+
+ private:
+  static constexpr std::uint8_t kFullToBulk = 2;
+  static constexpr std::uint8_t kSmallToMessages = 8;
+
+  std::uint8_t full_in_row_ = 0;
+  std::uint8_t small_in_row_ = 0;
+};
+
+/// Bytes that stalled connections of one loop may hold beyond the engine's buffers before all of
+/// them become frugal. With it, N connections whose readers have stopped hold at most this much and
+/// 16 KiB for each direction.
+inline constexpr std::size_t kStalledBytesBeforeFrugal = 64UL << 20;
+
+}  // namespace fairlead

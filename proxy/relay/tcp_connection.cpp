@@ -1,0 +1,404 @@
+#include "proxy/relay/tcp_connection.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "proxy/relay/tcp_relay.h"
+
+// Theory of operation
+//
+// A connection is two sockets and two directions, each from one socket to the other. Reading from
+// the client starts with the connection, so that a client that goes away is noticed while the
+// backend is still being dialled; writing starts when the backend has answered.
+//
+// Completions only record what happened and ask for on_deferred(), which runs when all completions
+// of the turn are in. There pump() brings each direction to where it should be; it may be called at
+// any time and does nothing when nothing is to be done:
+//
+//   bytes in the backlog          send them, gathered in one call
+//     the sink has no room        wait until it has; do not read the source meanwhile
+//   backlog empty, source ended   shut the sink down for writing: the FIN, passed on
+//   backlog empty, not ended      read the source
+//
+// That is all the back-pressure there is. In splice mode the pipe takes the backlog's place.
+//
+// A source that is not being read, since its sink has no room or since it has sent its FIN, could
+// be reset without anyone noticing. After kUnreadMs such a socket is watched for errors (a wait for
+// no event): not at once, because nearly always the other FIN, or room, comes first.
+//
+// An error of either socket ends the connection with a reset on both: what came before it is sent
+// first, as far as there is room, and a reset is passed on as a reset. When both directions have
+// ended the sockets are closed, both FINs having been sent.
+//
+// Ending takes two steps: operations in flight are cancelled, and when the last has completed the
+// sockets are closed and the object is destroyed, always from on_deferred(), so that the engine
+// holds no pointer to it.
+
+namespace fairlead {
+namespace {
+
+/// Most pieces gathered into one send.
+constexpr std::size_t kPiecesMax = 64;
+
+/// Times a pipe is filled in one turn before the other connections get theirs.
+constexpr int kPipefulsPerTurn = 4;
+
+std::string peer_text(int fd) {
+  SocketAddress peer;
+  socklen_t size = SocketAddress::capacity();
+  if (::getpeername(fd, peer.get(), &size) != 0) return "a client that is gone";
+  return peer.endpoint().to_string();
+}
+
+}  // namespace
+
+TcpConnection::TcpConnection(TcpRelay& relay, FileDescriptor client, FileDescriptor backend,
+                             const SocketAddress& backend_address)
+    : relay_(relay),
+      sockets_{std::move(client), std::move(backend)},
+      backend_address_(backend_address) {
+  relay_.engine().connect(*this, writable(kBackend), fd(kBackend), backend_address_);
+  started(writable(kBackend));
+  start_receive(kClient);
+}
+
+TcpConnection::~TcpConnection() {
+  for (Direction& direction : directions_) {
+    if (direction.backlog) relay_.put_back(std::move(direction.backlog));
+    if (direction.pipe) relay_.pipes().put_back(std::move(*direction.pipe));
+  }
+  for (FileDescriptor& socket : sockets_) relay_.engine().close(std::move(socket));
+}
+
+void TcpConnection::on_completion(Completion completion) {
+  if (!completion.more) {
+    in_flight_ = static_cast<std::uint8_t>(in_flight_ & ~(1U << completion.tag));
+  }
+  relay_.engine().defer(*this);
+  if (closing_) return;
+
+  switch (completion.tag) {
+    case readable(kClient):
+      on_readable(kClient, completion);
+      break;
+    case readable(kBackend):
+      on_readable(kBackend, completion);
+      break;
+    case writable(kBackend):
+      if (!connected_) on_connected(completion.result);
+      break;
+    default:
+      // Room to send, or an error that the next send returns.
+      break;
+  }
+}
+
+void TcpConnection::on_deferred() {
+  if (!closing_) pump(kClient);
+  if (!closing_) pump(kBackend);
+  if (!closing_) {
+    if (directions_[kClient].finished && directions_[kBackend].finished) {
+      close(false);
+    } else {
+      watch_soon_if_unread();
+      if (more_to_splice_) relay_.engine().defer(*this);
+      more_to_splice_ = false;
+    }
+  }
+  if (closing_ && in_flight_ == 0) relay_.destroy(*this);
+}
+
+void TcpConnection::on_connected(int result) {
+  Deadline::unlink();
+  if (result == 0) {
+    connected_ = true;
+  } else {
+    refuse(overdue_ ? ETIMEDOUT : -result);
+  }
+}
+
+void TcpConnection::on_deadline() {
+  if (closing_) return;
+  if (!connected_) {
+    overdue_ = true;
+    relay_.engine().cancel(*this, writable(kBackend));
+    return;
+  }
+  for (const Side side : {kClient, kBackend}) {
+    Direction& direction = directions_[side];
+    if (direction.reading != Reading::idle || direction.hung_up) continue;
+    relay_.engine().wait(*this, readable(side), fd(side), 0);
+    started(readable(side));
+    direction.reading = Reading::watching;
+  }
+}
+
+void TcpConnection::on_readable(Side source, Completion& completion) {
+  Direction& direction = directions_[source];
+  const Reading was = direction.reading;
+  if (!completion.more) direction.reading = Reading::idle;
+  switch (was) {
+    case Reading::receiving:
+    case Reading::stopping:
+      take_in(source, completion);
+      break;
+    case Reading::watching:
+    case Reading::unwatching:
+      if (completion.result > 0 && (completion.result & POLLERR) != 0) {
+        int error_number = 0;
+        socklen_t size = sizeof error_number;
+        ::getsockopt(fd(source), SOL_SOCKET, SO_ERROR, &error_number, &size);
+        fail(source, error_number);
+      } else if (completion.result > 0) {
+        direction.hung_up = true;
+      }
+      break;
+    case Reading::polling:
+    case Reading::idle:
+      break;
+  }
+}
+
+void TcpConnection::take_in(Side source, Completion& completion) {
+  Direction& direction = directions_[source];
+  if (completion.result > 0) {
+    const std::size_t size = completion.lease.size();
+    direction.policy.note_received(size);
+    (source == kClient ? relay_.counters().bytes_to_container
+                       : relay_.counters().bytes_to_client) += size;
+    if (!direction.backlog) direction.backlog = relay_.take_backlog();
+    direction.backlog->append(std::move(completion.lease));
+  } else if (completion.result == 0) {
+    direction.ended = true;
+  } else if (completion.result != -ECANCELED && completion.result != -ENOBUFS) {
+    // What came before the error is still owed to the sink.
+    pump(source);
+    if (!closing_) fail(source, -completion.result);
+  }
+}
+
+void TcpConnection::pump(Side source) {
+  Direction& direction = directions_[source];
+  if (direction.finished) return;
+  if (!connected_) {
+    if (direction.backlog) {
+      // One receive's worth is enough until the backend has answered.
+      stop_reading(source);
+      relay_.copy_out_if_scarce(*direction.backlog);
+    }
+    return;
+  }
+  if (direction.splicing && !direction.backlog) {
+    pump_splice(source);
+  } else {
+    pump_copy(source);
+  }
+}
+
+void TcpConnection::pump_copy(Side source) {
+  Direction& direction = directions_[source];
+  if (direction.backlog && !send_backlog(source)) {
+    if (closing_) return;
+    stop_reading(source);
+    relay_.copy_out_if_scarce(*direction.backlog);
+  } else if (direction.ended) {
+    pass_on_end(source);
+  } else {
+    keep_reading(source);
+  }
+}
+
+/// True when all of it was sent.
+bool TcpConnection::send_backlog(Side source) {
+  Direction& direction = directions_[source];
+  const Side sink = other(source);
+  Backlog& backlog = *direction.backlog;
+  std::array<iovec, kPiecesMax> pieces{};
+  while (!backlog.empty()) {
+    if (in_flight(writable(sink))) return false;
+    const ssize_t sent = relay_.engine().send(fd(sink), backlog.front(pieces));
+    if (sent > 0) {
+      backlog.remove_front(static_cast<std::size_t>(sent));
+      continue;
+    }
+    const int error_number = static_cast<int>(-sent);
+    if (error_number == EINTR) continue;
+    if (error_number != EAGAIN && error_number != ENOBUFS && error_number != ENOMEM) {
+      fail(sink, error_number);
+      return false;
+    }
+    wait_writable(sink);
+    return false;
+  }
+  relay_.put_back(std::move(direction.backlog));
+  return true;
+}
+
+void TcpConnection::pump_splice(Side source) {
+  Direction& direction = directions_[source];
+  const Side sink = other(source);
+  Engine& engine = relay_.engine();
+  for (int pipefuls = 0; !closing_;) {
+    if (direction.pipe && direction.pipe->held_bytes > 0) {
+      if (in_flight(writable(sink))) return;
+      Pipe& pipe = *direction.pipe;
+      const ssize_t moved = engine.splice(pipe.read_end.get(), fd(sink), pipe.held_bytes);
+      if (moved > 0) {
+        pipe.held_bytes -= static_cast<std::size_t>(moved);
+      } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
+        wait_writable(sink);
+        return;
+      } else if (moved != -EINTR) {
+        fail(sink, static_cast<int>(-moved));
+      }
+      continue;
+    }
+    if (direction.ended) {
+      pass_on_end(source);
+      return;
+    }
+    if (direction.reading != Reading::idle) {
+      if (direction.reading == Reading::watching) stop_reading(source);
+      return;
+    }
+    if (pipefuls++ == kPipefulsPerTurn) {
+      more_to_splice_ = true;
+      return;
+    }
+    if (!direction.pipe) {
+      auto pipe = relay_.pipes().take();
+      if (!pipe) {
+        direction.splicing = false;
+        direction.splice_refused = true;
+        keep_reading(source);
+        return;
+      }
+      direction.pipe = std::make_unique<Pipe>(std::move(*pipe));
+    }
+    const ssize_t moved =
+        engine.splice(fd(source), direction.pipe->write_end.get(), direction.pipe->room_bytes);
+    if (moved > 0) {
+      direction.pipe->held_bytes = static_cast<std::size_t>(moved);
+      (source == kClient ? relay_.counters().bytes_to_container
+                         : relay_.counters().bytes_to_client) += direction.pipe->held_bytes;
+    } else if (moved == 0) {
+      direction.ended = true;
+    } else if (moved == -EAGAIN) {
+      relay_.pipes().put_back(std::move(*direction.pipe));
+      direction.pipe.reset();
+      engine.wait(*this, readable(source), fd(source), POLLIN);
+      started(readable(source));
+      direction.reading = Reading::polling;
+      return;
+    } else if (moved != -EINTR) {
+      fail(source, static_cast<int>(-moved));
+    }
+  }
+}
+
+void TcpConnection::pass_on_end(Side source) {
+  Direction& direction = directions_[source];
+  direction.finished = true;
+  // ENOTCONN: the sink was reset, which its own direction learns.
+  relay_.engine().shutdown_write(fd(other(source)));
+}
+
+void TcpConnection::keep_reading(Side source) {
+  Direction& direction = directions_[source];
+  if (!direction.splicing && !direction.splice_refused &&
+      direction.policy.use_splice(relay_.mode())) {
+    direction.splicing = true;
+  }
+  switch (direction.reading) {
+    case Reading::idle:
+      if (direction.splicing) {
+        pump_splice(source);
+      } else {
+        start_receive(source);
+      }
+      break;
+    case Reading::receiving:
+      if (direction.standing_receive && direction.policy.is_bulk()) stop_reading(source);
+      break;
+    case Reading::watching:
+      stop_reading(source);
+      break;
+    case Reading::stopping:
+    case Reading::polling:
+    case Reading::unwatching:
+      break;
+  }
+}
+
+void TcpConnection::start_receive(Side source) {
+  Direction& direction = directions_[source];
+  ReceivePlan plan = direction.policy.receive_plan(relay_.frugal());
+  // A standing receive would have to be cancelled before the first splice.
+  if (relay_.mode() == RelayMode::splice && !direction.splice_refused) {
+    plan = {BufferSize::small, Repeat::once};
+  }
+  relay_.engine().receive(*this, readable(source), fd(source), plan.size, plan.repeat);
+  started(readable(source));
+  direction.reading = Reading::receiving;
+  direction.standing_receive = plan.repeat == Repeat::until_stopped;
+}
+
+void TcpConnection::stop_reading(Side source) {
+  Direction& direction = directions_[source];
+  if (direction.reading == Reading::receiving && direction.standing_receive) {
+    direction.reading = Reading::stopping;
+  } else if (direction.reading == Reading::watching) {
+    direction.reading = Reading::unwatching;
+  } else {
+    return;
+  }
+  relay_.engine().cancel(*this, readable(source));
+}
+
+void TcpConnection::wait_writable(Side sink) {
+  relay_.engine().wait(*this, writable(sink), fd(sink), POLLOUT);
+  started(writable(sink));
+}
+
+void TcpConnection::watch_soon_if_unread() {
+  if (!connected_ || Deadline::is_linked()) return;
+  for (const Direction& direction : directions_) {
+    if (direction.reading == Reading::idle && !direction.hung_up) {
+      relay_.watch_later(*this);
+      return;
+    }
+  }
+}
+
+void TcpConnection::refuse(int error_number) {
+  ++relay_.counters().connections_refused;
+  relay_.log_refused(fmt::format("connect {} for {}: {}", backend_address_.endpoint().to_string(),
+                                 peer_text(fd(kClient)), errno_text(error_number)));
+  // A reset, as the client would have got from a closed port without a proxy: an orderly end could
+  // be taken for an empty answer.
+  close(true);
+}
+
+void TcpConnection::fail(Side side, int error_number) {
+  if (closing_) return;
+  ++relay_.counters().connections_reset;
+  relay_.log_failed(side == kClient ? "client" : "backend", error_number);
+  close(true);
+}
+
+void TcpConnection::close(bool with_reset) {
+  closing_ = true;
+  Deadline::unlink();
+  if (with_reset) {
+    for (const Side side : {kClient, kBackend}) relay_.engine().reset_on_close(fd(side));
+  }
+  for (Tag tag = 0; tag <= writable(kBackend); ++tag) {
+    if (in_flight(tag)) relay_.engine().cancel(*this, tag);
+  }
+}
+
+}  // namespace fairlead

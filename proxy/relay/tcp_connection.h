@@ -1,0 +1,118 @@
+// One client's connection and the one to the backend made for it.
+
+#pragma once
+
+#include <array>
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+#include <memory>
+
+#include "proxy/engine/engine.h"
+#include "proxy/relay/backlog.h"
+#include "proxy/relay/deadlines.h"
+#include "proxy/relay/pipe_pool.h"
+#include "proxy/relay/relay_policy.h"
+
+namespace fairlead {
+
+class TcpRelay;
+
+struct TcpConnectionList;  // Tag of the list of all connections of a relay.
+
+/// Relays bytes both ways, half-closes included, until both directions have ended or one side
+/// fails. Owned by its TcpRelay; destroys itself through it. An idle one takes about 160 bytes.
+class TcpConnection final : public Handler,
+                            public Deadline,
+                            public boost::intrusive::list_base_hook<
+                                boost::intrusive::tag<TcpConnectionList>,
+                                boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+ public:
+  /// Takes over both sockets and starts to connect. `backend_address` must outlive the connection.
+  TcpConnection(TcpRelay& relay, FileDescriptor client, FileDescriptor backend,
+                const SocketAddress& backend_address);
+  ~TcpConnection();
+
+  void on_completion(Completion completion) override;
+  void on_deferred() override;
+  /// Its deadline has passed: the backend's answer is overdue, or a socket has not been read for a
+  /// while.
+  void on_deadline();
+
+ private:
+  enum Side : std::uint8_t { kClient, kBackend };
+  static constexpr Side other(Side side) { return side == kClient ? kBackend : kClient; }
+
+  // Tags: what a socket is asked for. Connecting ends with writability, so it has that tag.
+  static constexpr Tag readable(Side side) { return side; }
+  static constexpr Tag writable(Side side) { return static_cast<Tag>(2 + side); }
+
+  /// What the source's `readable` operation is at the moment.
+  enum class Reading : std::uint8_t {
+    idle,
+    /// A receive.
+    receiving,
+    /// A receive that was cancelled.
+    stopping,
+    /// Waiting for bytes to splice.
+    polling,
+    /// Waiting for a reset only, since bytes may not be taken now.
+    watching,
+    /// A watch that was cancelled.
+    unwatching,
+  };
+
+  /// From the socket of one side, the source, to the other's, the sink.
+  struct Direction {
+    /// Received and not yet sent; nothing while there is none.
+    std::unique_ptr<Backlog> backlog;
+    /// Nothing while no bytes are in it, between two bursts.
+    std::unique_ptr<Pipe> pipe;
+    RelayPolicy policy;
+    Reading reading = Reading::idle;
+    bool standing_receive : 1 = false;
+    bool splicing : 1 = false;
+    bool splice_refused : 1 = false;
+    /// The source has sent its FIN.
+    bool ended : 1 = false;
+    /// And it was passed on.
+    bool finished : 1 = false;
+    /// Both directions of the source are shut down: watching it would return at once.
+    bool hung_up : 1 = false;
+  };
+
+  int fd(Side side) const { return sockets_[side].get(); }
+  bool in_flight(Tag tag) const { return (in_flight_ & (1U << tag)) != 0; }
+  void started(Tag tag) { in_flight_ = static_cast<std::uint8_t>(in_flight_ | (1U << tag)); }
+
+  void on_connected(int result);
+  void on_readable(Side source, Completion& completion);
+  void take_in(Side source, Completion& completion);
+
+  void pump(Side source);
+  void pump_copy(Side source);
+  void pump_splice(Side source);
+  bool send_backlog(Side source);
+  void pass_on_end(Side source);
+  void keep_reading(Side source);
+  void start_receive(Side source);
+  void stop_reading(Side source);
+  void wait_writable(Side sink);
+  void watch_soon_if_unread();
+
+  void refuse(int error_number);
+  void fail(Side side, int error_number);
+  void close(bool with_reset);
+
+  TcpRelay& relay_;
+  std::array<FileDescriptor, 2> sockets_;
+  std::array<Direction, 2> directions_;
+  const SocketAddress& backend_address_;
+  std::uint8_t in_flight_ = 0;
+  bool connected_ : 1 = false;
+  bool overdue_ : 1 = false;
+  bool closing_ : 1 = false;
+  /// A pump has used up its turn.
+  bool more_to_splice_ : 1 = false;
+};
+
+}  // namespace fairlead

@@ -1,0 +1,141 @@
+#include "proxy/relay/tcp_relay.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "proxy/mapping/error.h"
+#include "proxy/net/tcp_options.h"
+
+namespace fairlead {
+namespace {
+
+bool is_shortage(int error_number) {
+  return error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS ||
+         error_number == ENOMEM;
+}
+
+}  // namespace
+
+TcpRelay::TcpRelay(Loop& loop)
+    : loop_(loop),
+      pipes_(loop.engine),
+      connecting_(*this, loop.settings.connect_timeout_ms),
+      unread_(*this, kUnreadMs),
+      retries_(*this, kRetryMs),
+      idle_(*this, kIdleMs) {
+  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &idle_}) loop_.deadlines.add(*list);
+}
+
+TcpRelay::~TcpRelay() {
+  connections_.clear_and_dispose([](TcpConnection* connection) { delete connection; });
+  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &idle_}) {
+    loop_.deadlines.remove(*list);
+  }
+}
+
+TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& backend) {
+  if (loop_.counters.connections_open >= loop_.settings.connections_max) return Opened::not_now;
+  const int backend_fd = engine().open_socket(backend.family(), SOCK_STREAM, 0);
+  if (backend_fd < 0) {
+    if (is_shortage(-backend_fd)) return Opened::not_now;
+    ++loop_.counters.connections_refused;
+    log_refused(
+        fmt::format("socket for {}: {}", backend.endpoint().to_string(), errno_text(-backend_fd)));
+    engine().reset_on_close(client.get());
+    engine().close(std::move(client));
+    return Opened::refused;
+  }
+  for (const SocketOption& option : kTcpOptions) {
+    engine().set_option(backend_fd, option.level, option.name, option.value);
+  }
+  auto* connection =
+      new TcpConnection(*this, std::move(client), FileDescriptor(backend_fd), backend);
+  connections_.push_back(*connection);
+  release_.unlink();
+  ++loop_.counters.connections_accepted;
+  ++loop_.counters.connections_open;
+  if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
+  return Opened::yes;
+}
+
+void TcpRelay::destroy(TcpConnection& connection) {
+  delete &connection;
+  --loop_.counters.connections_open;
+  if (loop_.counters.connections_open == 0) idle_.set(release_, engine().now());
+  resume_one();
+}
+
+void TcpRelay::pause(PausedListener& listener, std::string_view reason) {
+  ++loop_.counters.accept_pauses;
+  loop_.resource_shortages.warn(engine().now(),
+                                fmt::format("accepting pauses at {} open connections: {}",
+                                            loop_.counters.connections_open, reason));
+  paused_.push_back(listener);
+  if (!retry_.is_linked()) retries_.set(retry_, engine().now());
+}
+
+void TcpRelay::resume_one() {
+  if (paused_.empty()) return;
+  PausedListener& listener = paused_.front();
+  paused_.pop_front();
+  listener.resume();
+}
+
+void TcpRelay::resume_all() {
+  // Each may pause again at once.
+  auto resumed = std::move(paused_);
+  while (!resumed.empty()) {
+    PausedListener& listener = resumed.front();
+    resumed.pop_front();
+    listener.resume();
+  }
+}
+
+void TcpRelay::on_deadline(Deadline& deadline) {
+  if (&deadline == &retry_) {
+    resume_all();
+  } else if (&deadline == &release_) {
+    engine().release_buffers();
+    pipes_.clear();
+    spare_backlogs_.clear();
+  } else {
+    static_cast<TcpConnection&>(deadline).on_deadline();
+  }
+}
+
+std::unique_ptr<Backlog> TcpRelay::take_backlog() {
+  if (spare_backlogs_.empty()) return std::make_unique<Backlog>();
+  auto backlog = std::move(spare_backlogs_.back());
+  spare_backlogs_.pop_back();
+  return backlog;
+}
+
+void TcpRelay::put_back(std::unique_ptr<Backlog> backlog) {
+  copied_bytes_ -= backlog->copied_bytes();
+  backlog->clear();
+  if (spare_backlogs_.size() < kBacklogsKept) spare_backlogs_.push_back(std::move(backlog));
+}
+
+void TcpRelay::copy_out_if_scarce(Backlog& backlog) {
+  if (!engine().buffers_scarce(BufferSize::small) && !engine().buffers_scarce(BufferSize::large)) {
+    return;
+  }
+  copied_bytes_ += backlog.copy_out();
+}
+
+void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }
+
+void TcpRelay::log_refused(std::string_view message) {
+  loop_.connect_failures.warn(engine().now(), message);
+}
+
+void TcpRelay::log_failed(std::string_view side, int error_number) {
+  // Clients that go away are everyday; the counter tells how many.
+  spdlog::debug("connection ended by the {}: {}", side, errno_text(error_number));
+}
+
+}  // namespace fairlead

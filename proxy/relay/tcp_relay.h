@@ -1,0 +1,102 @@
+// The TCP connections of one loop, and what they share.
+
+#pragma once
+
+#include <boost/intrusive/list.hpp>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/relay/loop.h"
+#include "proxy/relay/pipe_pool.h"
+#include "proxy/relay/tcp_connection.h"
+
+namespace fairlead {
+
+/// Who accepts connections, and can be told to go on after a shortage.
+class PausedListener : public boost::intrusive::list_base_hook<
+                           boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+ public:
+  virtual void resume() = 0;
+
+ protected:
+  ~PausedListener() = default;
+};
+
+/// Destroy it only after Engine::stop(); before the loop.
+class TcpRelay final : private DeadlineList::Owner {
+ public:
+  explicit TcpRelay(Loop& loop);
+  TcpRelay(const TcpRelay&) = delete;
+  TcpRelay& operator=(const TcpRelay&) = delete;
+  ~TcpRelay();
+
+  // For listeners.
+
+  enum class Opened : std::uint8_t {
+    yes,
+    /// `client` was left with the caller: descriptors or memory are short, or there are
+    /// --max-connections. Pause, and try again when resumed.
+    not_now,
+    /// `client` was closed; the reason was logged.
+    refused,
+  };
+  /// Starts to relay an accepted client. `backend` must outlive the relay.
+  Opened open(FileDescriptor& client, const SocketAddress& backend);
+
+  /// Resumes the listener, once, when a connection has closed or kRetryMs have passed.
+  void pause(PausedListener& listener, std::string_view reason);
+
+  // For connections.
+
+  Engine& engine() { return loop_.engine; }
+  Counters& counters() { return loop_.counters; }
+  RelayMode mode() const { return loop_.settings.mode; }
+  PipePool& pipes() { return pipes_; }
+
+  std::unique_ptr<Backlog> take_backlog();
+  void put_back(std::unique_ptr<Backlog> backlog);
+  /// Lets a stalled connection keep its leases only while there are plenty.
+  void copy_out_if_scarce(Backlog& backlog);
+  bool frugal() const { return copied_bytes_ > kStalledBytesBeforeFrugal; }
+
+  /// Calls connection.on_deadline() in kUnreadMs.
+  void watch_later(TcpConnection& connection);
+  void log_refused(std::string_view message);
+  void log_failed(std::string_view side, int error_number);
+  void destroy(TcpConnection& connection);
+
+ private:
+  static constexpr TimeMs kUnreadMs = 100;
+  static constexpr TimeMs kRetryMs = 100;
+  static constexpr TimeMs kIdleMs = 1'000;
+  static constexpr std::size_t kBacklogsKept = 64;
+
+  void on_deadline(Deadline& deadline) override;
+  void resume_one();
+  void resume_all();
+
+  Loop& loop_;
+  PipePool pipes_;
+  boost::intrusive::list<TcpConnection,
+                         boost::intrusive::base_hook<boost::intrusive::list_base_hook<
+                             boost::intrusive::tag<TcpConnectionList>,
+                             boost::intrusive::link_mode<boost::intrusive::auto_unlink>>>,
+                         boost::intrusive::constant_time_size<false>>
+      connections_;
+  std::vector<std::unique_ptr<Backlog>> spare_backlogs_;
+  /// Memory that stalled connections hold beyond the engine's buffers.
+  std::size_t copied_bytes_ = 0;
+
+  DeadlineList connecting_;
+  DeadlineList unread_;
+  DeadlineList retries_;
+  DeadlineList idle_;
+  Deadline retry_;
+  Deadline release_;
+  boost::intrusive::list<PausedListener, boost::intrusive::constant_time_size<false>> paused_;
+};
+
+}  // namespace fairlead
