@@ -84,7 +84,7 @@ Result<Outcome> run_echo(const TestBed& bed, const Route& route, int size, int f
                seconds);
   if (!report) return std::unexpected(report.error());
   const auto number = [&](const char* name) { return (*report)[name].get<double>(); };
-  if (number("corrupt") > 0) return failed("datagrams came back damaged");
+  if (number("corrupt") > 0) return failed("datagrams came back damaged or to another flow");
   Outcome outcome;
   outcome.units = number("replies");
   outcome.seconds = number("seconds");
