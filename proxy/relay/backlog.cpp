@@ -43,9 +43,8 @@ void Backlog::clear() {
   copied_bytes_ = 0;
 }
 
-std::size_t Backlog::copy_out() {
-  if (first_ + 1 == pieces_.size() && pieces_[first_].copy != nullptr) return 0;
-  const std::size_t copied_before = copied_bytes_;
+void Backlog::copy_out() {
+  if (first_ + 1 == pieces_.size() && pieces_[first_].copy != nullptr) return;
   auto copy = std::make_unique_for_overwrite<std::byte[]>(size_bytes_);
   std::byte* end = copy.get();
   for (std::size_t i = first_; i < pieces_.size(); ++i) {
@@ -57,7 +56,6 @@ std::size_t Backlog::copy_out() {
   first_ = 0;
   pieces_.push_back({Lease(), std::move(copy), bytes});
   copied_bytes_ = size_bytes_;
-  return copied_bytes_ - copied_before;
 }
 
 }  // namespace fairlead

@@ -33,10 +33,9 @@ class Backlog {
   /// Forgets everything; leases go back.
   void clear();
 
-  /// Moves all bytes into memory of its own size, so that the leases go back. Returns how much
-  /// memory that added.
-  std::size_t copy_out();
-  /// Memory held by copies.
+  /// Moves all bytes into one piece of memory of just their size, so that the leases go back.
+  void copy_out();
+  /// Memory that copy_out() made and that is still held.
   std::size_t copied_bytes() const { return copied_bytes_; }
 
  private:

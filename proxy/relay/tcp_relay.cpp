@@ -124,7 +124,9 @@ void TcpRelay::copy_out_if_scarce(Backlog& backlog) {
   if (!engine().buffers_scarce(BufferSize::small) && !engine().buffers_scarce(BufferSize::large)) {
     return;
   }
-  copied_bytes_ += backlog.copy_out();
+  copied_bytes_ -= backlog.copied_bytes();
+  backlog.copy_out();
+  copied_bytes_ += backlog.copied_bytes();
 }
 
 void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }
