@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proxy/net/listening_socket.h"
+#include "proxy/net/own_addresses.h"
 #include "proxy/net/published_ports.h"
 #include "proxy/options/command_line.h"
 #include "proxy/options/config_file.h"
@@ -112,7 +113,7 @@ int run_for_docker(std::string_view program, std::span<const char* const> argume
 // By hand, or as a service.
 
 Result<std::vector<PublishedPort>> open_mapped_ports(const Options& options) {
-  if (const auto checked = check_mappings(options.mappings); !checked) {
+  if (const auto checked = check_mappings(options.mappings, own_addresses()); !checked) {
     return std::unexpected(checked.error());
   }
   const auto descriptors = listen_fds(::getenv("LISTEN_PID"), ::getenv("LISTEN_FDS"), ::getpid());

@@ -98,12 +98,13 @@ bool addresses_overlap(const Mapping& a, const Mapping& b) {
   return listens_on(a.host_ip, *b.host_ip) || listens_on(b.host_ip, *a.host_ip);
 }
 
-/// Whether what `from` sends to its container arrives at `to`. A wildcard socket also listens on
-/// the host's own addresses, but values do not tell which those are: only loopback is certain.
-bool leads_to(const Mapping& from, const Mapping& to) {
+/// Whether what `from` sends to its container arrives at `to`.
+bool leads_to(const Mapping& from, const Mapping& to, std::span<const IpAddress> own_addresses) {
+  const IpAddress& target = from.container_ip;
   const bool wildcard = !to.host_ip || to.host_ip->is_unspecified();
-  if (wildcard && !from.container_ip.is_loopback()) return false;
-  return listens_on(to.host_ip, from.container_ip);
+  const bool own =
+      target.is_loopback() || std::ranges::find(own_addresses, target) != own_addresses.end();
+  return (own || !wildcard) && listens_on(to.host_ip, target);
 }
 
 /// Ports of one protocol that a mapping listens on, or leads to.
@@ -113,7 +114,7 @@ struct Claim {
   bool listens;
 };
 
-Result<void> check_pair(const Claim& a, const Claim& b) {
+Result<void> check_pair(const Claim& a, const Claim& b, std::span<const IpAddress> own_addresses) {
   const PortRange shared{std::max(a.ports.first, b.ports.first),
                          std::min(a.ports.last, b.ports.last)};
   const std::string ports =
@@ -125,7 +126,7 @@ Result<void> check_pair(const Claim& a, const Claim& b) {
   }
   const Mapping& from = a.listens ? *b.mapping : *a.mapping;
   const Mapping& to = a.listens ? *a.mapping : *b.mapping;
-  if (!leads_to(from, to)) return {};
+  if (!leads_to(from, to, own_addresses)) return {};
   if (&from == &to) {
     return failed(quoted(from.to_string()) + " leads to itself at " + ports +
                   " and would relay for ever");
@@ -150,7 +151,8 @@ std::string Mapping::to_string() const {
   return text + container_ports.to_string() + "/" + std::string(protocol_name(protocol));
 }
 
-Result<void> check_mappings(std::span<const Mapping> mappings) {
+Result<void> check_mappings(std::span<const Mapping> mappings,
+                            std::span<const IpAddress> own_addresses) {
   std::vector<Claim> claims;
   claims.reserve(mappings.size() * 2);
   for (const Mapping& mapping : mappings) {
@@ -169,7 +171,7 @@ Result<void> check_mappings(std::span<const Mapping> mappings) {
       const Claim& b = claims[j];
       if (b.mapping->protocol != a.mapping->protocol || b.ports.first > a.ports.last) break;
       if (!a.listens && !b.listens) continue;
-      if (auto checked = check_pair(a, b); !checked) return checked;
+      if (auto checked = check_pair(a, b, own_addresses); !checked) return checked;
     }
   }
   return {};

@@ -36,7 +36,9 @@ struct Mapping {
 /// Refuses a set that cannot be served by one process: two mappings that listen on the same
 /// protocol, address and port (a wildcard address overlaps every address of its family), and a
 /// mapping that leads to a port which is itself listened on here (it would relay to itself for
-/// ever; a wildcard host address counts as every loopback address). The error names both mappings.
-Result<void> check_mappings(std::span<const Mapping> mappings);
+/// ever). A wildcard host address counts as every loopback address and as each of `own_addresses`,
+/// those of this host as far as the caller knows them. The error names both mappings.
+Result<void> check_mappings(std::span<const Mapping> mappings,
+                            std::span<const IpAddress> own_addresses = {});
 
 }  // namespace fairlead

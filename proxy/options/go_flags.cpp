@@ -81,11 +81,36 @@ std::size_t utf8_length(std::string_view text) {
   return length;
 }
 
-void append_hex(std::string& out, unsigned char byte) {
+/// The code point of the UTF-8 character that `text` is.
+char32_t code_point(std::string_view text) {
+  if (text.size() == 1) return static_cast<unsigned char>(text[0]);
+  // The first byte gives what its length marker leaves, each other six bits.
+  char32_t point = static_cast<unsigned char>(text[0]) & (0x7fU >> text.size());
+  for (const char c : text.substr(1))
+    point = (point << 6) | (static_cast<unsigned char>(c) & 0x3fU);
+  return point;
+}
+
+/// Go escapes what unicode.IsPrint does not hold for. Here: the controls, spaces, marks of
+/// direction, private and unassigned planes that text is likely to have; not every gap of the
+/// tables.
+bool is_printable(char32_t point) {
+  static constexpr std::pair<char32_t, char32_t> kNotPrintable[] = {
+      {0x00, 0x1f},       {0x7f, 0xa0},       {0xad, 0xad},     {0x600, 0x605},   {0x61c, 0x61c},
+      {0x1680, 0x1680},   {0x180e, 0x180e},   {0x2000, 0x200f}, {0x2028, 0x202f}, {0x205f, 0x206f},
+      {0x3000, 0x3000},   {0xe000, 0xf8ff},   {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xfffe, 0xffff},
+      {0xe0000, 0xe00ff}, {0xe01f0, 0x10ffff}};
+  return std::ranges::none_of(kNotPrintable, [point](const auto& range) {
+    return point >= range.first && point <= range.second;
+  });
+}
+
+/// `\x7f`, `\u00a0`, `\U000e0001`.
+void append_escape(std::string& out, char letter, unsigned digits, char32_t value) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
-  out += "\\x";
-  out += kDigits[byte >> 4];
-  out += kDigits[byte & 0xf];
+  out += '\\';
+  out += letter;
+  while (digits-- > 0) out += kDigits[(value >> (4 * digits)) & 0xf];
 }
 
 }  // namespace
@@ -120,9 +145,13 @@ std::string go_quoted(std::string_view text) {
       out += '\\';
       out += kLetters[i];
     } else if (length == 0 || byte < 0x20 || byte == 0x7f) {
-      append_hex(out, byte);
-    } else {
+      append_escape(out, 'x', 2, byte);
+    } else if (const char32_t point = code_point(text.substr(0, length)); is_printable(point)) {
       out += text.substr(0, length);
+    } else if (point < 0x10000) {
+      append_escape(out, 'u', 4, point);
+    } else {
+      append_escape(out, 'U', 8, point);
     }
     text.remove_prefix(std::max<std::size_t>(length, 1));
   }

@@ -224,6 +224,8 @@ TEST(GoQuoted, EscapesWhatGoDoes) {
   EXPECT_EQ(go_quoted("\a\b\f\n\r\t\v\\\""), R"("\a\b\f\n\r\t\v\\\"")");
   EXPECT_EQ(go_quoted(std::string_view("\0\x1f\x7f", 3)), R"("\x00\x1f\x7f")");
   EXPECT_EQ(go_quoted("\u00e9\u20ac\U0001f600"), "\"\u00e9\u20ac\U0001f600\"");
+  EXPECT_EQ(go_quoted("\u0085\u00a0\u00ad\u200b\U000e0001"),
+            R"("\u0085\u00a0\u00ad\u200b\U000e0001")");
   EXPECT_EQ(go_quoted("\xc3"), R"("\xc3")");
   EXPECT_EQ(go_quoted("\xc0\xaf"), R"("\xc0\xaf")");
   EXPECT_EQ(go_quoted("\xed\xa0\x80"), R"("\xed\xa0\x80")");

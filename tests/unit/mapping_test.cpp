@@ -148,6 +148,20 @@ TEST(CheckMappings, RefusesARing) {
   EXPECT_EQ(conflict({"80:127.0.0.1:81/tcp", "81:127.0.0.1:80/udp"}), "");
 }
 
+TEST(CheckMappings, AWildcardListensOnTheHostsOwnAddressesToo) {
+  const std::vector<IpAddress> own{*IpAddress::parse("192.0.2.1"), *IpAddress::parse("fd00::1")};
+  for (const char* text : {"80:192.0.2.1:80", "0.0.0.0:80:192.0.2.1:80", "80:[fd00::1]:80"}) {
+    const std::vector<Mapping> one{Mapping::parse(text).value()};
+    EXPECT_TRUE(check_mappings(one)) << text;
+    EXPECT_FALSE(check_mappings(one, own)) << text;
+  }
+  for (const char* text : {"80:192.0.2.1:81", "80:192.0.2.2:80", "0.0.0.0:80:[fd00::1]:80",
+                           "127.0.0.1:80:192.0.2.1:80"}) {
+    const std::vector<Mapping> one{Mapping::parse(text).value()};
+    EXPECT_TRUE(check_mappings(one, own)) << text;
+  }
+}
+
 TEST(CheckMappings, ManyMappingsAreCheckedInNoTime) {
   std::vector<Mapping> mappings;
   for (std::uint16_t port = 1; port <= 20'000; ++port) {
