@@ -38,6 +38,9 @@ constexpr std::size_t kBucketsMin = 16;
 /// the kernel counts datagrams that wait, and net.ipv4.udp_mem bounds all sockets together.
 constexpr int kBackendBufferBytes = 1024 * 1024;
 
+/// How long a refusal is believed.
+constexpr TimeMs kShortageMs = 10'000;
+
 bool is_shortage(int error) {
   // EAGAIN and EADDRNOTAVAIL: connect() found no free local port.
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
@@ -103,10 +106,10 @@ UdpSession* UdpSessions::find(const UdpPort& port, const UdpFlow& flow) {
 }
 
 UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
+  if (loop_.engine.now() >= shortage_ends_) limit_ = configured_limit();
   evict_down_to(limit_ - 1);
   FileDescriptor backend = connected_socket(port);
   if (!backend) return nullptr;
-  if (limit_ < configured_limit()) ++limit_;
 
   auto* session = new UdpSession(port, flow, std::move(backend));
   insert(*session);
@@ -146,12 +149,15 @@ void UdpSessions::socket_refused(const UdpPort& port, std::string_view call, int
   }
   // Sessions that are ending leave their sockets in the next turn; more need not end in this one.
   if (!closing_.empty()) return;
-  const std::size_t reserve = std::min(DatagramBatch::kMessages, size() / 2);
-  limit_ = std::max<std::size_t>(size() - reserve, 1);
-  evict_down_to(limit_);
+  const std::size_t leaving = std::min(DatagramBatch::kMessages, (size() + 1) / 2);
+  if (leaving > 0) {
+    evict_down_to(size() - leaving);
+    limit_ = std::max<std::size_t>(size(), 1);
+    shortage_ends_ = loop_.engine.now() + kShortageMs;
+  }
   loop_.resource_shortages.warn(
       loop_.engine.now(),
-      fmt::format("{}; the {} least recently used sessions make room", reason, reserve));
+      fmt::format("{}; the {} least recently used sessions make room", reason, leaving));
 }
 
 void UdpSessions::insert(UdpSession& session) {

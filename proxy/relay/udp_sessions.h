@@ -88,8 +88,9 @@ class UdpSessions final : private DeadlineList::Owner {
   Table table_;
   /// Ended, and waiting for the engine to let go of their sockets.
   boost::intrusive::list<Deadline, boost::intrusive::constant_time_size<false>> closing_;
-  /// settings.sessions_max, or less after the system refused a socket.
+  /// settings.sessions_max, or less until shortage_ends_.
   std::size_t limit_;
+  TimeMs shortage_ends_ = 0;
   DatagramBatch batch_;
 };
 

@@ -415,7 +415,14 @@ TEST_F(UdpRelay, MakesRoomWhenTheSystemHasNoMoreSockets) {
   for (int client = 2000; client < 2064; ++client) arrive("x", client);
   engine_.settle();
   EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
-  EXPECT_EQ(loop_.counters.sessions_open, 199U);
+  EXPECT_EQ(loop_.counters.sessions_open, 136U);
+
+  // The refusal is not believed for ever.
+  engine_.sockets_max = 1000;
+  engine_.pass_time(10'000);
+  for (int client = 3000; client < 3100; ++client) arrive("x", client);
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.sessions_open, 236U);
 }
 
 TEST_F(UdpRelay, SurvivesARefusalOfEverySocket) {
