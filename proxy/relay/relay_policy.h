@@ -63,9 +63,9 @@ class RelayPolicy {
   std::uint8_t small_in_row_ = 0;
 };
 
-/// Bytes that stalled connections of one loop may hold beyond the engine's buffers before all of
-/// them become frugal. With it, N connections whose readers have stopped hold at most this much and
-/// 16 KiB for each direction.
+/// Bytes that stalled connections of one loop may hold beyond the engine's buffers before all its
+/// connections become frugal, until half of it is left. N connections whose readers have stopped so
+/// hold at most the engine's buffers, this much, and one small buffer for each direction.
 inline constexpr std::size_t kStalledBytesBeforeFrugal = 64UL << 20;
 
 }  // namespace fairlead

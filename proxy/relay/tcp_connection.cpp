@@ -345,18 +345,30 @@ void TcpConnection::start_receive(Side source) {
   started(readable(source));
   direction.reading = Reading::receiving;
   direction.standing_receive = plan.repeat == Repeat::until_stopped;
+  direction.large_receive = plan.size == BufferSize::large;
 }
 
 void TcpConnection::stop_reading(Side source) {
   Direction& direction = directions_[source];
   if (direction.reading == Reading::receiving && direction.standing_receive) {
-    direction.reading = Reading::stopping;
+    cancel_receive(source);
   } else if (direction.reading == Reading::watching) {
     direction.reading = Reading::unwatching;
-  } else {
-    return;
+    relay_.engine().cancel(*this, readable(source));
   }
+}
+
+void TcpConnection::cancel_receive(Side source) {
+  directions_[source].reading = Reading::stopping;
   relay_.engine().cancel(*this, readable(source));
+}
+
+void TcpConnection::on_frugal() {
+  if (closing_) return;
+  for (const Side source : {kClient, kBackend}) {
+    const Direction& direction = directions_[source];
+    if (direction.reading == Reading::receiving && direction.large_receive) cancel_receive(source);
+  }
 }
 
 void TcpConnection::wait_writable(Side sink) {

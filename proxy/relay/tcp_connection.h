@@ -37,6 +37,8 @@ class TcpConnection final : public Handler,
   /// Its deadline has passed: the backend's answer is overdue, or a socket has not been read for a
   /// while.
   void on_deadline();
+  /// Memory is short: takes back requests for much at a time.
+  void on_frugal();
 
  private:
   enum Side : std::uint8_t { kClient, kBackend };
@@ -70,6 +72,7 @@ class TcpConnection final : public Handler,
     RelayPolicy policy;
     Reading reading = Reading::idle;
     bool standing_receive : 1 = false;
+    bool large_receive : 1 = false;
     bool splicing : 1 = false;
     bool splice_refused : 1 = false;
     /// The source has sent its FIN.
@@ -96,6 +99,7 @@ class TcpConnection final : public Handler,
   void keep_reading(Side source);
   void start_receive(Side source);
   void stop_reading(Side source);
+  void cancel_receive(Side source);
   void wait_writable(Side sink);
   void watch_soon_if_unread();
 

@@ -1,6 +1,7 @@
 #include "proxy/relay/tcp_relay.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -102,6 +103,7 @@ void TcpRelay::on_deadline(Deadline& deadline) {
     engine().release_buffers();
     pipes_.clear();
     spare_backlogs_.clear();
+    ::malloc_trim(0);
   } else {
     static_cast<TcpConnection&>(deadline).on_deadline();
   }
@@ -115,7 +117,7 @@ std::unique_ptr<Backlog> TcpRelay::take_backlog() {
 }
 
 void TcpRelay::put_back(std::unique_ptr<Backlog> backlog) {
-  copied_bytes_ -= backlog->copied_bytes();
+  note_copied(backlog->copied_bytes(), 0);
   backlog->clear();
   if (spare_backlogs_.size() < kBacklogsKept) spare_backlogs_.push_back(std::move(backlog));
 }
@@ -124,9 +126,19 @@ void TcpRelay::copy_out_if_scarce(Backlog& backlog) {
   if (!engine().buffers_scarce(BufferSize::small) && !engine().buffers_scarce(BufferSize::large)) {
     return;
   }
-  copied_bytes_ -= backlog.copied_bytes();
+  const std::size_t before = backlog.copied_bytes();
   backlog.copy_out();
-  copied_bytes_ += backlog.copied_bytes();
+  note_copied(before, backlog.copied_bytes());
+}
+
+void TcpRelay::note_copied(std::size_t before, std::size_t after) {
+  copied_bytes_ = copied_bytes_ - before + after;
+  if (frugal_) {
+    frugal_ = copied_bytes_ > kStalledBytesBeforeFrugal / 2;
+  } else if (copied_bytes_ > kStalledBytesBeforeFrugal) {
+    frugal_ = true;
+    for (TcpConnection& connection : connections_) connection.on_frugal();
+  }
 }
 
 void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }

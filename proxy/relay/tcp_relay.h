@@ -60,7 +60,7 @@ class TcpRelay final : private DeadlineList::Owner {
   void put_back(std::unique_ptr<Backlog> backlog);
   /// Lets a stalled connection keep its leases only while there are plenty.
   void copy_out_if_scarce(Backlog& backlog);
-  bool frugal() const { return copied_bytes_ > kStalledBytesBeforeFrugal; }
+  bool frugal() const { return frugal_; }
 
   /// Calls connection.on_deadline() in kUnreadMs.
   void watch_later(TcpConnection& connection);
@@ -75,6 +75,7 @@ class TcpRelay final : private DeadlineList::Owner {
   static constexpr std::size_t kBacklogsKept = 64;
 
   void on_deadline(Deadline& deadline) override;
+  void note_copied(std::size_t before, std::size_t after);
   void resume_one();
   void resume_all();
 
@@ -89,6 +90,7 @@ class TcpRelay final : private DeadlineList::Owner {
   std::vector<std::unique_ptr<Backlog>> spare_backlogs_;
   /// Memory that stalled connections hold beyond the engine's buffers.
   std::size_t copied_bytes_ = 0;
+  bool frugal_ = false;
 
   DeadlineList connecting_;
   DeadlineList unread_;
