@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -53,6 +54,11 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& command
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
 
+  int exec_time[2];
+  if (::pipe2(exec_time, O_CLOEXEC) != 0) return failed("pipe2", errno);
+  const FileDescriptor exec_time_reader(exec_time[0]);
+  FileDescriptor exec_time_writer(exec_time[1]);
+
   const pid_t pid = ::fork();
   if (pid < 0) return failed("fork", errno);
   if (pid == 0) {
@@ -62,6 +68,7 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& command
     const int in = ::fcntl(input.get(), F_DUPFD_CLOEXEC, 10);
     const int out = ::fcntl(child.output_.get(), F_DUPFD_CLOEXEC, 10);
     const int err = ::fcntl(child.errors_.get(), F_DUPFD_CLOEXEC, 10);
+    const int exec_time_fd = ::fcntl(exec_time_writer.get(), F_DUPFD_CLOEXEC, 10);
     const int status = options.status_fd < 0 ? -1 : ::fcntl(options.status_fd, F_DUPFD_CLOEXEC, 10);
     if (options.network != nullptr && ::setns(options.network->fd(), CLONE_NEWNET) != 0) {
       ::_exit(126);
@@ -70,17 +77,24 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& command
     ::dup2(out, 1);
     ::dup2(err, 2);
     if (status >= 0) ::dup2(status, 3);
+    const std::int64_t now_ns = monotonic_ns();
+    if (::write(exec_time_fd, &now_ns, sizeof now_ns) < 0) ::_exit(126);
     ::execvp(arguments[0], arguments.data());
     ::dprintf(2, "cannot run: %s\n", errno_text(errno).c_str());
     ::_exit(127);
   }
   child.pid_ = pid;
+  exec_time_writer.reset();
+  if (::read(exec_time_reader.get(), &child.exec_ns_, sizeof child.exec_ns_) <= 0) {
+    return failed("a child ended before it could run " + child.name_);
+  }
   return child;
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : name_(std::move(other.name_)),
       pid_(std::exchange(other.pid_, -1)),
+      exec_ns_(other.exec_ns_),
       output_(std::move(other.output_)),
       errors_(std::move(other.errors_)) {}
 
@@ -89,6 +103,7 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
     kill_and_reap();
     name_ = std::move(other.name_);
     pid_ = std::exchange(other.pid_, -1);
+    exec_ns_ = other.exec_ns_;
     output_ = std::move(other.output_);
     errors_ = std::move(other.errors_);
   }
@@ -132,6 +147,12 @@ bool ChildProcess::running() {
   siginfo_t ended{};
   ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);
   return ended.si_pid == 0;
+}
+
+std::int64_t monotonic_ns() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
 Result<std::string> run_command(const std::vector<std::string>& command,

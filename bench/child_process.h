@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ class ChildProcess {
 
   pid_t pid() const { return pid_; }
 
+  /// When it left the bench's code for its own, on CLOCK_MONOTONIC.
+  std::int64_t exec_ns() const { return exec_ns_; }
+
   /// What it has written to standard output, and to standard error, so far.
   std::string output() const;
   std::string errors() const;
@@ -52,9 +56,13 @@ class ChildProcess {
 
   std::string name_;
   pid_t pid_ = -1;
+  std::int64_t exec_ns_ = 0;
   FileDescriptor output_;
   FileDescriptor errors_;
 };
+
+/// CLOCK_MONOTONIC.
+std::int64_t monotonic_ns();
 
 /// Runs a command to its end and returns its standard output. A status other than zero is an error
 /// that quotes standard error.

@@ -28,40 +28,6 @@ std::string bracketed(Family family, const char* address) {
   return family == Family::ipv4 ? address : fmt::format("[{}]", address);
 }
 
-/// docker-proxy's contract: "0\n" on descriptor 3 once the port is bound.
-Result<ChildProcess> start_docker_proxy(const TestBed& bed, const Contender& contender,
-                                        Service service, Family family) {
-  std::vector<std::string> command = {contender.program,
-                                      "-proto",
-                                      is_datagram(service) ? "udp" : "tcp",
-                                      "-host-ip",
-                                      host_address(family),
-                                      "-host-port",
-                                      std::to_string(proxy_port(service)),
-                                      "-container-ip",
-                                      container_address(family),
-                                      "-container-port",
-                                      std::to_string(container_port(service))};
-  command.insert(command.end(), contender.arguments.begin(), contender.arguments.end());
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return failed("pipe2", errno);
-  const FileDescriptor reader(ends[0]);
-  FileDescriptor writer(ends[1]);
-  auto proxy = ChildProcess::spawn(command, {.network = &bed.host(), .status_fd = writer.get()});
-  writer.reset();
-  if (!proxy) return proxy;
-  pollfd readable{reader.get(), POLLIN, 0};
-  char status[512] = {};
-  const ssize_t size =
-      ::poll(&readable, 1, 3000) > 0 ? ::read(reader.get(), status, sizeof status - 1) : -1;
-  if (size < 1 || status[0] != '0') {
-    return failed(fmt::format(
-        "{} did not start: {}{}", contender.label,
-        std::string_view(status, size > 0 ? static_cast<std::size_t>(size) : 0), proxy->errors()));
-  }
-  return proxy;
-}
-
 Result<ChildProcess> start_with_file(const TestBed& bed, const std::string& name,
                                      const std::string& text, std::vector<std::string> command) {
   const std::string path = fmt::format("{}/{}.conf", bed.folder(), name);
@@ -115,34 +81,16 @@ Result<ChildProcess> start_socat(const TestBed& bed, const Contender& contender,
       {.network = &bed.host()});
 }
 
-/// True when a socket of the host's namespace is bound to the port (TCP: listens on it).
-bool is_bound(const TestBed& bed, Service service, Family family) {
-  const bool datagram = is_datagram(service);
-  const std::string path = fmt::format("/proc/thread-self/net/{}{}", datagram ? "udp" : "tcp",
-                                       family == Family::ipv4 ? "" : "6");
-  const std::string wanted_port = fmt::format(":{:04X}", proxy_port(service));
-  const std::string wanted_state = datagram ? "07" : "0A";
-  bool found = false;
-  bed.host().run_inside([&] {
-    std::ifstream table(path);
-    for (std::string line; std::getline(table, line);) {
-      std::istringstream fields(line);
-      std::string slot;
-      std::string local;
-      std::string remote;
-      std::string state;
-      fields >> slot >> local >> remote >> state;
-      found = found || (local.ends_with(wanted_port) && state == wanted_state);
-    }
-  });
-  return found;
-}
-
 Result<ChildProcess> start_proxy(const TestBed& bed, const Contender& contender, Service service,
                                  Family family) {
   switch (contender.kind) {
     case Kind::docker_proxy_like:
-      return start_docker_proxy(bed, contender, service, family);
+      return start_docker_proxy_like(bed, contender,
+                                     {.datagram = is_datagram(service),
+                                      .host_address = host_address(family),
+                                      .host_port = proxy_port(service),
+                                      .container_address = container_address(family),
+                                      .container_port = container_port(service)});
     case Kind::haproxy:
       return start_haproxy(bed, contender, service, family);
     case Kind::nginx:
@@ -167,7 +115,69 @@ std::string first_line_of(const std::vector<std::string>& command) {
 }  // namespace
 
 bool Contender::carries(Service service) const {
+  if (service == Service::contract) return kind == Kind::docker_proxy_like;
+  if (service == Service::held) return is_proxy();
   return kind != Kind::haproxy || !is_datagram(service);
+}
+
+bool Contender::is_docker_proxy() const {
+  return kind == Kind::docker_proxy_like && program.ends_with("docker-proxy");
+}
+
+int bound_ports(const TestBed& bed, bool datagram, Family family, int first, int last) {
+  const std::string path = fmt::format("/proc/thread-self/net/{}{}", datagram ? "udp" : "tcp",
+                                       family == Family::ipv4 ? "" : "6");
+  const std::string wanted_state = datagram ? "07" : "0A";
+  int count = 0;
+  bed.host().run_inside([&] {
+    std::ifstream table(path);
+    std::string line;
+    std::getline(table, line);  // The head.
+    while (std::getline(table, line)) {
+      std::istringstream fields(line);
+      std::string slot;
+      std::string local;
+      std::string remote;
+      std::string state;
+      fields >> slot >> local >> remote >> state;
+      const int port = std::stoi(local.substr(local.find(':') + 1), nullptr, 16);
+      if (port >= first && port <= last && state == wanted_state) ++count;
+    }
+  });
+  return count;
+}
+
+Result<ChildProcess> start_docker_proxy_like(const TestBed& bed, const Contender& contender,
+                                             const Publication& publication) {
+  std::vector<std::string> command = {contender.program,
+                                      "-proto",
+                                      publication.datagram ? "udp" : "tcp",
+                                      "-host-ip",
+                                      publication.host_address,
+                                      "-host-port",
+                                      std::to_string(publication.host_port),
+                                      "-container-ip",
+                                      publication.container_address,
+                                      "-container-port",
+                                      std::to_string(publication.container_port)};
+  command.insert(command.end(), contender.arguments.begin(), contender.arguments.end());
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return failed("pipe2", errno);
+  const FileDescriptor reader(ends[0]);
+  FileDescriptor writer(ends[1]);
+  auto proxy = ChildProcess::spawn(command, {.network = &bed.host(), .status_fd = writer.get()});
+  writer.reset();
+  if (!proxy) return proxy;
+  pollfd readable{reader.get(), POLLIN, 0};
+  char status[512] = {};
+  const ssize_t size =
+      ::poll(&readable, 1, 3000) > 0 ? ::read(reader.get(), status, sizeof status - 1) : -1;
+  if (size < 1 || status[0] != '0') {
+    return failed(fmt::format(
+        "{} did not start: {}{}", contender.label,
+        std::string_view(status, size > 0 ? static_cast<std::size_t>(size) : 0), proxy->errors()));
+  }
+  return proxy;
 }
 
 Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
@@ -182,10 +192,15 @@ Result<Route> open_route(const TestBed& bed, const Contender& contender, Service
   }
   route.address = host_address(family);
   route.port = proxy_port(service);
+  const auto deadline = steady_clock::now() + milliseconds(3000);
+  // A killed process with an io_uring keeps its port for some milliseconds after it was reaped.
+  while (bound_ports(bed, is_datagram(service), family, route.port, route.port) > 0 &&
+         steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(2));
+  }
   auto proxy = start_proxy(bed, contender, service, family);
   if (!proxy) return std::unexpected(proxy.error());
-  const auto deadline = steady_clock::now() + milliseconds(3000);
-  while (!is_bound(bed, service, family)) {
+  while (bound_ports(bed, is_datagram(service), family, route.port, route.port) == 0) {
     if (!proxy->running() || steady_clock::now() > deadline) {
       return failed(fmt::format("{} did not bind port {}: {}{}", contender.label, route.port,
                                 proxy->errors(), proxy->output()));

@@ -33,6 +33,9 @@ struct Contender {
 
   bool is_proxy() const { return !program.empty(); }
   bool carries(Service service) const;
+
+  /// Told by its name: docker-proxy needs a process for each published port, ours takes `-p`.
+  bool is_docker_proxy() const;
 };
 
 /// A contender set up for one measurement: where the client has to go, and the proxy on the way.
@@ -46,6 +49,23 @@ struct Route {
 /// Starts the proxy, if there is one, and waits until it has bound its port.
 Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
                          Family family);
+
+/// How many sockets of the host's namespace are bound to a port from `first` to `last` (TCP:
+/// listen).
+int bound_ports(const TestBed& bed, bool datagram, Family family, int first, int last);
+
+/// Where what `start_docker_proxy_like` starts listens and forwards to.
+struct Publication {
+  bool datagram = false;
+  std::string host_address;
+  std::uint16_t host_port = 0;
+  std::string container_address;
+  std::uint16_t container_port = 0;
+};
+
+/// Starts a program by docker-proxy's contract and waits for its "0\n" on descriptor 3.
+Result<ChildProcess> start_docker_proxy_like(const TestBed& bed, const Contender& contender,
+                                             const Publication& publication);
 
 /// The peers that are installed, each set up as its own experts would; the names of those that are
 /// not go to `missing`. `docker_proxies` are pairs of label and path.

@@ -26,7 +26,7 @@
 #include <sstream>
 
 #include "bench/contender.h"
-#include "bench/cpu_time.h"
+#include "bench/process_usage.h"
 #include "bench/report_writer.h"
 #include "bench/test_bed.h"
 #include "bench/workload.h"
@@ -106,7 +106,8 @@ std::vector<Contender> choose_contenders(const Settings& settings,
 
 std::vector<Workload> choose_workloads(const Settings& settings) {
   std::vector<Workload> all;
-  for (auto part : {bulk_workloads(), request_workloads(), datagram_workloads()}) {
+  for (auto part :
+       {bulk_workloads(), request_workloads(), datagram_workloads(), footprint_workloads()}) {
     for (Workload& workload : part) all.push_back(std::move(workload));
   }
   const std::regex pattern(settings.filter.empty() ? ".*" : settings.filter);
@@ -119,13 +120,16 @@ std::vector<Workload> choose_workloads(const Settings& settings) {
 void measure(benchmark::State& state, const TestBed& bed, const Workload& workload,
              const Contender& contender, double seconds) {
   for (auto _ : state) {
-    const auto route = open_route(bed, contender, workload.service, workload.family);
+    const auto route = workload.needs_route
+                           ? open_route(bed, contender, workload.service, workload.family)
+                           : Result<Route>(Route());
     if (!route) {
       state.SkipWithError(route.error().message.c_str());
       break;
     }
     const pid_t proxy = route->proxy ? route->proxy->pid() : -1;
     const double proxy_before_s = proxy > 0 ? process_tree_cpu_s(proxy) : 0;
+    const double test_before_s = process_tree_cpu_s(::getpid());
     const double system_before_s = system_cpu_s();
     const auto outcome = workload.run(bed, contender, *route, seconds);
     if (!outcome) {
@@ -136,7 +140,12 @@ void measure(benchmark::State& state, const TestBed& bed, const Workload& worklo
       state.counters["proxy_cpu_s_per_unit"] =
           (process_tree_cpu_s(proxy) - proxy_before_s) / outcome->units;
     }
-    state.counters["system_cpu_s_per_unit"] = (system_cpu_s() - system_before_s) / outcome->units;
+    if (workload.needs_route) {
+      // The first is what the programs of the test used, whatever else the machine does.
+      state.counters["test_cpu_s_per_unit"] =
+          (process_tree_cpu_s(::getpid()) - test_before_s) / outcome->units;
+      state.counters["system_cpu_s_per_unit"] = (system_cpu_s() - system_before_s) / outcome->units;
+    }
     state.counters["value"] = outcome->value;
     for (const auto& [name, value] : outcome->details) state.counters[name] = value;
     state.SetIterationTime(outcome->seconds);
@@ -177,7 +186,8 @@ int run(const Settings& settings) {
     results["workloads"].push_back({{"name", workload.name},
                                     {"title", workload.title},
                                     {"metric", workload.metric},
-                                    {"unit", workload.unit}});
+                                    {"unit", workload.unit},
+                                    {"lower_is_better", workload.lower_is_better}});
     runs_per_round += static_cast<int>(std::ranges::count_if(
         contenders, [&](const Contender& each) { return each.carries(workload.service); }));
   }

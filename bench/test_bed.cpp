@@ -10,7 +10,7 @@ namespace fairlead::bench {
 namespace {
 
 constexpr Service kServices[] = {Service::http, Service::bulk, Service::datagram_sink,
-                                 Service::datagram_echo};
+                                 Service::datagram_echo, Service::held};
 
 bool is_datagram(Service service) {
   return service == Service::datagram_sink || service == Service::datagram_echo;
@@ -91,6 +91,10 @@ std::uint16_t container_port(Service service) {
       return 5301;
     case Service::datagram_echo:
       return 5302;
+    case Service::held:
+      return 5401;
+    case Service::contract:
+      break;
   }
   return 0;
 }

@@ -24,8 +24,9 @@ namespace fairlead::bench {
 
 enum class Family { ipv4, ipv6 };
 
-/// What runs in the container, by what it is for.
-enum class Service { http, bulk, datagram_sink, datagram_echo };
+/// What runs in the container, by what it is for. `held` is what the bench itself listens on;
+/// `contract` is nothing: a workload of programs that are started by docker-proxy's contract.
+enum class Service { http, bulk, datagram_sink, datagram_echo, held, contract };
 
 /// The service's own port in the container.
 std::uint16_t container_port(Service service);

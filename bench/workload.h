@@ -29,6 +29,8 @@ struct Workload {
   Service service = Service::http;
   Family family = Family::ipv4;
   bool in_quick = false;
+  bool lower_is_better = false;
+  bool needs_route = true;  ///< False: `run` starts the contender itself, and its route is empty.
   std::function<Result<Outcome>(const TestBed&, const Contender&, const Route&, double seconds)>
       run = {};
 };
@@ -36,5 +38,6 @@ struct Workload {
 std::vector<Workload> bulk_workloads();
 std::vector<Workload> request_workloads();
 std::vector<Workload> datagram_workloads();
+std::vector<Workload> footprint_workloads();
 
 }  // namespace fairlead::bench

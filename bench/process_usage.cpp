@@ -1,4 +1,4 @@
-#include "bench/cpu_time.h"
+#include "bench/process_usage.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -30,6 +30,18 @@ double reaped_children_s(pid_t pid) {
   return (user_ticks + system_ticks) * clock_tick_s();
 }
 
+/// The sum of some lines of /proc/meminfo or a file like it.
+double labelled_kb(const std::string& path, const std::vector<std::string>& labels) {
+  std::ifstream file(path);
+  double total_kb = 0;
+  for (std::string line; std::getline(file, line);) {
+    for (const std::string& label : labels) {
+      if (line.starts_with(label)) total_kb += std::stod(line.substr(label.size()));
+    }
+  }
+  return total_kb;
+}
+
 }  // namespace
 
 double process_tree_cpu_s(pid_t pid) {
@@ -45,6 +57,38 @@ double process_tree_cpu_s(pid_t pid) {
   }
   return total_s;
 }
+
+Footprint& Footprint::operator+=(const Footprint& other) {
+  private_kb += other.private_kb;
+  threads += other.threads;
+  descriptors += other.descriptors;
+  processes += other.processes;
+  return *this;
+}
+
+Footprint process_tree_footprint(pid_t pid) {
+  Footprint total;
+  total.processes = 1;
+  total.private_kb = labelled_kb(fmt::format("/proc/{}/smaps_rollup", pid), {"Private_Dirty:"});
+  std::error_code gone;
+  for ([[maybe_unused]] const auto& descriptor :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), gone)) {
+    ++total.descriptors;
+  }
+  for (const auto& task :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), gone)) {
+    ++total.threads;
+    std::ifstream children(task.path() / "children");
+    for (pid_t child = 0; children >> child;) total += process_tree_footprint(child);
+  }
+  return total;
+}
+
+double kernel_memory_kb() {
+  return labelled_kb("/proc/meminfo", {"SUnreclaim:", "KernelStack:", "PageTables:"});
+}
+
+double available_memory_kb() { return labelled_kb("/proc/meminfo", {"MemAvailable:"}); }
 
 double system_cpu_s() {
   std::ifstream stat("/proc/stat");
