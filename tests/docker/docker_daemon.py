@@ -11,7 +11,7 @@ from machine import listening_sockets, network_of
 # Where a remote machine finds the daemon's.
 HOST_V4, HOST_V6 = "192.0.2.1", "2001:db8::1"
 
-_IMAGE = "fairlead-test"
+IMAGE = "fairlead-test"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _numbers = itertools.count(1)
 
@@ -51,7 +51,7 @@ class Daemon:
             "--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self._cgroup}", *options]
         self.start()
         _write_image(machine.path("/run/image.tar"))
-        self.docker("import", "/run/image.tar", _IMAGE)
+        self.docker("import", "/run/image.tar", IMAGE)
 
     def start(self):
         with open(self._log_path, "ab") as log:
@@ -98,7 +98,7 @@ class Daemon:
         first, last = ports
         self.docker("run", "--detach", "--name", name, "--stop-timeout", "1",
                     "--volume", "/usr:/usr:ro", "--volume", f"{_HERE}/service.py:/service.py:ro",
-                    *options, _IMAGE, "/usr/bin/python3", "-B", "/service.py", str(first), str(last))
+                    *options, IMAGE, "/usr/bin/python3", "-B", "/service.py", str(first), str(last))
         return self.serving(name, first, last)
 
     def serving(self, name, first=80, last=80):
