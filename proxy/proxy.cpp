@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <string.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/process/resource_limits.h"
@@ -18,12 +19,34 @@ ListenerCounts count_listeners(const std::vector<PublishedPort>& ports) {
   return counts;
 }
 
+/// Whether `next` is the port after `port`, leading to the port after its own.
+bool follows(const ServedPort& port, const ServedPort& next) {
+  return next.protocol == port.protocol && next.host.ip == port.host.ip &&
+         next.host.port == port.host.port + 1 && next.backend.ip == port.backend.ip &&
+         next.backend.port == port.backend.port + 1;
+}
+
+/// What is listened on, to where, which engine and why.
+void log_start(const std::vector<ServedPort>& served, const Engine& engine,
+               const std::string& fallback_reason, const RelaySettings& settings,
+               const ListenerCounts& counts) {
+  if (!fallback_reason.empty()) spdlog::warn("io_uring cannot be had: {}", fallback_reason);
+  for (const std::string& line : served_text(served)) spdlog::info("listen on {}", line);
+  std::string limits;
+  if (counts.streams > 0)
+    limits += fmt::format(", at most {} connections", settings.connections_max);
+  if (counts.datagrams > 0)
+    limits += fmt::format(", at most {} UDP sessions", settings.sessions_max);
+  spdlog::info("serve {} sockets with {}{}", served.size(), engine.name(), limits);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options,
                                             std::vector<PublishedPort> ports) {
   RelaySettings settings = options.relay;
-  set_default_limits(settings, raise_descriptor_limit(), count_listeners(ports));
+  const ListenerCounts counts = count_listeners(ports);
+  set_default_limits(settings, raise_descriptor_limit(), counts);
 
   auto signal_fd = SignalReader::open();
   if (!signal_fd) return std::unexpected(signal_fd.error());
@@ -32,16 +55,15 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options,
   const std::string fallback_reason = std::move(chosen->fallback_reason);
 
   std::unique_ptr<Proxy> proxy(new Proxy(std::move(*chosen), settings, std::move(*signal_fd)));
-  std::vector<std::string> served;
+  std::vector<ServedPort> served;
   proxy->listeners_.reserve(ports.size());
   for (PublishedPort& port : ports) {
     const ListeningSocket& socket = port.socket;
-    served.push_back(fmt::format("{}/{} -> {}", socket.local.to_string(),
-                                 protocol_name(socket.protocol), port.backend.to_string()));
+    served.push_back({socket.protocol, socket.local, port.backend});
     proxy->listeners_.push_back(make_listener(
         proxy->loop_, socket.protocol, std::move(port.socket.fd), socket.local, port.backend));
   }
-  proxy->log_start(fallback_reason, served);
+  log_start(served, *proxy->engine_, fallback_reason, settings, counts);
   for (const auto& listener : proxy->listeners_) listener->start();
   proxy->signals_.start();
   return proxy;
@@ -67,22 +89,23 @@ void Proxy::run() {
   engine_->stop();
 }
 
-void Proxy::log_start(const std::string& fallback_reason,
-                      const std::vector<std::string>& served) const {
-  if (!fallback_reason.empty()) spdlog::warn("io_uring cannot be had: {}", fallback_reason);
-  // A range is told by its ends; every port of it at the debug level.
-  constexpr std::size_t kLinesMax = 20;
-  const bool all = served.size() <= kLinesMax || spdlog::should_log(spdlog::level::debug);
-  for (std::size_t i = 0; i < served.size(); ++i) {
-    if (all || i < kLinesMax / 2 || i + kLinesMax / 2 >= served.size()) {
-      spdlog::info("listen on {}", served[i]);
-    } else if (i == kLinesMax / 2) {
-      spdlog::info("listen on {} more", served.size() - kLinesMax);
+std::vector<std::string> served_text(std::vector<ServedPort> ports) {
+  std::ranges::sort(ports);
+  std::vector<std::string> lines;
+  for (std::size_t first = 0; first < ports.size();) {
+    std::size_t end = first + 1;
+    while (end < ports.size() && follows(ports[end - 1], ports[end])) ++end;
+    const ServedPort& port = ports[first];
+    std::string host = port.host.to_string();
+    std::string backend = port.backend.to_string();
+    if (const ServedPort& last = ports[end - 1]; end - first > 1) {
+      host += "-" + std::to_string(last.host.port);
+      backend += "-" + std::to_string(last.backend.port);
     }
+    lines.push_back(host + "/" + std::string(protocol_name(port.protocol)) + " -> " + backend);
+    first = end;
   }
-  spdlog::info("serve {} sockets with {}, at most {} connections and {} UDP sessions",
-               served.size(), engine_->name(), loop_.settings.connections_max,
-               loop_.settings.sessions_max);
+  return lines;
 }
 
 std::string counters_text(const Counters& counters) {

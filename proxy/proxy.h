@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "proxy/engine/engine.h"
+#include "proxy/mapping/endpoint.h"
 #include "proxy/mapping/error.h"
+#include "proxy/mapping/protocol.h"
 #include "proxy/net/published_ports.h"
 #include "proxy/options/options.h"
 #include "proxy/process/signals.h"
@@ -35,14 +37,23 @@ class Proxy {
  private:
   Proxy(ChosenEngine chosen, const RelaySettings& settings, FileDescriptor signal_fd);
 
-  void log_start(const std::string& fallback_reason, const std::vector<std::string>& served) const;
-
   // In this order: listeners die before the loop, the loop before the engine.
   std::unique_ptr<Engine> engine_;
   Loop loop_;
   SignalReader signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
 };
+
+struct ServedPort {
+  Protocol protocol = Protocol::tcp;
+  Endpoint host;
+  Endpoint backend;
+
+  auto operator<=>(const ServedPort&) const = default;
+};
+
+/// `0.0.0.0:8000-8099/tcp -> 172.17.0.2:9000-9099`, for the log: one line for each run of ports.
+std::vector<std::string> served_text(std::vector<ServedPort> ports);
 
 /// `connections_accepted=3 connections_open=1 ...`: all counters, for the log.
 std::string counters_text(const Counters& counters);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,10 +19,12 @@
 #include <filesystem>
 #include <string>
 
+#include "proxy/engine/engine.h"
 #include "proxy/process/listen_fds.h"
 #include "proxy/process/log.h"
 #include "proxy/process/resource_limits.h"
 #include "proxy/process/sd_notify.h"
+#include "proxy/process/signals.h"
 #include "proxy/process/standard_streams.h"
 #include "proxy/process/status_pipe.h"
 
@@ -188,6 +191,56 @@ TEST(StandardStreams, AreFilledWhereClosed) {
     const bool filled = ::fcntl(STDIN_FILENO, F_GETFD) >= 0 && ::fcntl(STDERR_FILENO, F_GETFD) >= 0;
     const int next = ::open("/dev/null", O_RDONLY);
     return filled && next > STDERR_FILENO;
+  }));
+}
+
+TEST(Signals, AreReadInTheLoop) {
+  EXPECT_TRUE(in_child([] {
+    // As in a job that a shell has put into the background.
+    ::signal(SIGINT, SIG_IGN);
+    hold_signals();
+    auto chosen = make_engine(EngineChoice::automatic);
+    auto fd = SignalReader::open();
+    if (!chosen || !fd) return false;
+    Engine& engine = *chosen->engine;
+    SignalReader reader(engine, std::move(*fd));
+    reader.start();
+
+    ::raise(SIGUSR1);
+    engine.turn(std::nullopt);
+    if (!reader.take_counters_request() || reader.take_counters_request()) return false;
+    if (reader.stop_signal() != 0) return false;
+
+    ::raise(SIGINT);
+    engine.turn(std::nullopt);
+    engine.stop();
+    return reader.stop_signal() == SIGINT;
+  }));
+}
+
+TEST(Signals, OneThatComesEarlyIsKept) {
+  EXPECT_TRUE(in_child([] {
+    hold_signals();
+    ::raise(SIGTERM);
+    auto chosen = make_engine(EngineChoice::automatic);
+    auto fd = SignalReader::open();
+    if (!chosen || !fd) return false;
+    SignalReader reader(*chosen->engine, std::move(*fd));
+    reader.start();
+    chosen->engine->turn(std::nullopt);
+    chosen->engine->stop();
+    return reader.stop_signal() == SIGTERM;
+  }));
+}
+
+TEST(Signals, WritingToAClosedPipeIsNoSignal) {
+  EXPECT_TRUE(in_child([] {
+    hold_signals();
+    Pipe pipe;
+    StatusPipe status(pipe.take_write_end());
+    pipe.close_read_end();
+    status.report_ready();
+    return true;
   }));
 }
 
