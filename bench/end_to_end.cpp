@@ -129,6 +129,7 @@ void measure(benchmark::State& state, const TestBed& bed, const Workload& worklo
     }
     const pid_t proxy = route->proxy ? route->proxy->pid() : -1;
     const double proxy_before_s = proxy > 0 ? process_tree_cpu_s(proxy) : 0;
+    const std::int64_t start_ns = monotonic_ns();
     const double test_before_s = process_tree_cpu_s(::getpid());
     const double system_before_s = system_cpu_s();
     const auto outcome = workload.run(bed, contender, *route, seconds);
@@ -141,10 +142,13 @@ void measure(benchmark::State& state, const TestBed& bed, const Workload& worklo
           (process_tree_cpu_s(proxy) - proxy_before_s) / outcome->units;
     }
     if (workload.needs_route) {
-      // The first is what the programs of the test used, whatever else the machine does.
-      state.counters["test_cpu_s_per_unit"] =
-          (process_tree_cpu_s(::getpid()) - test_before_s) / outcome->units;
-      state.counters["system_cpu_s_per_unit"] = (system_cpu_s() - system_before_s) / outcome->units;
+      const double test_s = process_tree_cpu_s(::getpid()) - test_before_s;
+      const double system_s = system_cpu_s() - system_before_s;
+      const double processors_s = static_cast<double>(monotonic_ns() - start_ns) * 1e-9 *
+                                  static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
+      state.counters["test_cpu_s_per_unit"] = test_s / outcome->units;
+      state.counters["system_cpu_s_per_unit"] = system_s / outcome->units;
+      state.counters["other_work_percent"] = 100 * std::max(0.0, system_s - test_s) / processors_s;
     }
     state.counters["value"] = outcome->value;
     for (const auto& [name, value] : outcome->details) state.counters[name] = value;
