@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "proxy/relay/sctp_listener.h"
 #include "proxy/relay/tcp_listener.h"
 #include "proxy/relay/udp_listener.h"
 
@@ -15,7 +16,7 @@ std::unique_ptr<Listener> make_listener(Loop& loop, Protocol protocol, FileDescr
     case Protocol::udp:
       return std::make_unique<UdpListener>(loop, std::move(socket), host, backend);
     case Protocol::sctp:
-      break;
+      return std::make_unique<SctpListener>(loop, std::move(socket), host, backend);
   }
   return nullptr;
 }

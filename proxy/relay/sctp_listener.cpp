@@ -1,0 +1,123 @@
+#include "proxy/relay/sctp_listener.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "proxy/mapping/error.h"
+
+namespace fairlead {
+
+SctpListener::SctpListener(Loop& loop, FileDescriptor socket, const Endpoint& host,
+                           const Endpoint& backend)
+    : loop_(loop),
+      socket_(std::move(socket)),
+      host_(host),
+      backend_(backend),
+      connecting_(*this, loop.settings.connect_timeout_ms),
+      retries_(*this, kRetryMs) {
+  loop_.deadlines.add(connecting_);
+  loop_.deadlines.add(retries_);
+}
+
+SctpListener::~SctpListener() {
+  connections_.clear_and_dispose([](SctpConnection* connection) { delete connection; });
+  loop_.deadlines.remove(connecting_);
+  loop_.deadlines.remove(retries_);
+}
+
+void SctpListener::start() {
+  set_sctp_options(socket_.get());
+  accept();
+}
+
+void SctpListener::accept() {
+  accepting_ = true;
+  engine().accept(*this, kAccept, socket_.get());
+}
+
+void SctpListener::on_completion(Completion completion) {
+  if (!completion.more) accepting_ = false;
+  if (completion.result >= 0) {
+    open(FileDescriptor(completion.result));
+  }
+  if (accepting_ || retry_.is_linked()) return;
+  switch (-completion.result) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EINVAL:
+    case EBADF:
+      pause(errno_text(-completion.result));
+      break;
+    default:
+      // The connection's error, not the listener's.
+      accept();
+      break;
+  }
+}
+
+void SctpListener::open(FileDescriptor client) {
+  const std::size_t limit = loop_.settings.connections_max;
+  const int fd = limit > 0 && loop_.counters.connections_open >= limit
+                     ? -EMFILE
+                     : engine().open_socket(backend_.family(), SOCK_STREAM, IPPROTO_SCTP);
+  if (fd < 0) {
+    engine().reset_on_close(client.get());
+    engine().close(std::move(client));
+    ++loop_.counters.connections_refused;
+    pause(errno_text(-fd));
+    return;
+  }
+  set_sctp_options(fd);
+  auto* connection = new SctpConnection(*this, std::move(client), FileDescriptor(fd));
+  connections_.push_back(*connection);
+  ++loop_.counters.connections_accepted;
+  ++loop_.counters.connections_open;
+  if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
+  connection->start();
+}
+
+void SctpListener::destroy(SctpConnection& connection) {
+  delete &connection;
+  --loop_.counters.connections_open;
+  if (connections_.empty()) buffer_.reset();
+}
+
+void SctpListener::pause(std::string_view reason) {
+  if (accepting_) engine().cancel(*this, kAccept);
+  if (retry_.is_linked()) return;
+  ++loop_.counters.accept_pauses;
+  loop_.resource_shortages.warn(
+      engine().now(), fmt::format("sctp {}: accepting pauses at {} open connections: {}",
+                                  host_.to_string(), loop_.counters.connections_open, reason));
+  retries_.set(retry_, engine().now());
+}
+
+void SctpListener::on_deadline(Deadline& deadline) {
+  if (&deadline != &retry_) {
+    static_cast<SctpConnection&>(deadline).on_deadline();
+  } else if (!accepting_) {
+    accept();
+  }
+}
+
+std::span<std::byte> SctpListener::buffer() {
+  if (!buffer_) buffer_ = std::make_unique_for_overwrite<std::byte[]>(kBufferBytes);
+  return {buffer_.get(), kBufferBytes};
+}
+
+void SctpListener::count_bytes(bool to_container, std::size_t size) {
+  (to_container ? loop_.counters.bytes_to_container : loop_.counters.bytes_to_client) += size;
+}
+
+void SctpListener::log_refused(int error_number) {
+  ++loop_.counters.connections_refused;
+  loop_.connect_failures.warn(
+      engine().now(), fmt::format("sctp {}: connect {}: {}", host_.to_string(),
+                                  backend_.endpoint().to_string(), errno_text(error_number)));
+}
+
+}  // namespace fairlead
