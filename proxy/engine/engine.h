@@ -48,8 +48,8 @@ constexpr std::size_t buffer_bytes(BufferSize size) {
   return size == BufferSize::small ? kSmallBufferBytes : kLargeBufferBytes;
 }
 
-/// Whether a receive ends with its first completion or goes on until the end of the stream, an
-/// error or cancel().
+/// Whether an accept or a receive ends with its first completion or goes on until the end of the
+/// stream, an error or cancel().
 enum class Repeat : std::uint8_t { once, until_stopped };
 
 class Engine {
@@ -65,9 +65,11 @@ class Engine {
 
   // Operations.
 
-  /// Accepts until an error ends it (EMFILE, ENFILE, ...: start it again when that has passed) or
-  /// cancel(). `result` is a new non-blocking, close-on-exec descriptor that the handler now owns.
-  virtual void accept(Handler& handler, Tag tag, int listener) = 0;
+  /// Accepts one connection, or one after the other until an error ends it (EMFILE, ENFILE, ...:
+  /// start it again when that has passed) or cancel(); in that case as many as are waiting may be
+  /// accepted before the first completes. `result` is a new non-blocking, close-on-exec descriptor
+  /// that the handler now owns.
+  virtual void accept(Handler& handler, Tag tag, int listener, Repeat repeat) = 0;
 
   /// Completes with 0 or -errno. `address` must live until then.
   virtual void connect(Handler& handler, Tag tag, int fd, const SocketAddress& address) = 0;

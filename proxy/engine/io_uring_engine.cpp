@@ -54,7 +54,7 @@ class IoUringEngine final : public Engine {
 
   std::string_view name() const override { return "io_uring"; }
 
-  void accept(Handler& handler, Tag tag, int listener) override;
+  void accept(Handler& handler, Tag tag, int listener, Repeat repeat) override;
   void connect(Handler& handler, Tag tag, int fd, const SocketAddress& address) override;
   void receive(Handler& handler, Tag tag, int fd, BufferSize size, Repeat repeat) override;
   void wait(Handler& handler, Tag tag, int fd, short events) override;
@@ -114,10 +114,14 @@ io_uring_sqe& IoUringEngine::start(Handler& handler, Tag tag) {
 
 // The io_uring_prep_* functions clear what they do not set, but not user_data.
 
-void IoUringEngine::accept(Handler& handler, Tag tag, int listener) {
+void IoUringEngine::accept(Handler& handler, Tag tag, int listener, Repeat repeat) {
   io_uring_sqe& entry = start(handler, tag);
-  ::io_uring_prep_multishot_accept(&entry, listener, nullptr, nullptr,
-                                   SOCK_NONBLOCK | SOCK_CLOEXEC);
+  constexpr int kFlags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+  if (repeat == Repeat::until_stopped) {
+    ::io_uring_prep_multishot_accept(&entry, listener, nullptr, nullptr, kFlags);
+  } else {
+    ::io_uring_prep_accept(&entry, listener, nullptr, nullptr, kFlags);
+  }
 }
 
 void IoUringEngine::connect(Handler& handler, Tag tag, int fd, const SocketAddress& address) {

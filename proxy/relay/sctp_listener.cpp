@@ -34,7 +34,8 @@ void SctpListener::start() {
 
 void SctpListener::accept() {
   accepting_ = true;
-  engine().accept(*this, kAccept, socket_.get());
+  // One at a time: associations are few and long, and one too many should stay in the backlog.
+  engine().accept(*this, kAccept, socket_.get(), Repeat::once);
 }
 
 void SctpListener::on_completion(Completion completion) {

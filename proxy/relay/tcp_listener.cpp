@@ -16,15 +16,22 @@ TcpListener::TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host
 
 void TcpListener::start() {
   accepting_ = true;
-  relay_->engine().accept(*this, kAccept, socket_.get());
+  accepting_all_ = relay_->room() >= kRoomForAll;
+  relay_->engine().accept(*this, kAccept, socket_.get(),
+                          accepting_all_ ? Repeat::until_stopped : Repeat::once);
 }
 
 void TcpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
-  if (completion.result >= 0) {
-    take(FileDescriptor(completion.result));
+  if (completion.result >= 0) take(FileDescriptor(completion.result));
+  if (paused_) return;
+  if (accepting_) {
+    if (accepting_all_ && relay_->room() < kRoomForAll) {
+      accepting_all_ = false;
+      relay_->engine().cancel(*this, kAccept);
+    }
+    return;
   }
-  if (accepting_ || paused_) return;
   switch (-completion.result) {
     case EMFILE:
     case ENFILE:
@@ -47,32 +54,50 @@ void TcpListener::on_completion(Completion completion) {
 }
 
 void TcpListener::take(FileDescriptor client) {
-  if (!undialled_.empty()) {
-    undialled_.push_back(std::move(client));
-    return;
-  }
-  if (relay_->open(client, backend_) == TcpRelay::Opened::not_now) {
-    undialled_.push_back(std::move(client));
-    pause("no descriptor for the backend connection, or --max-connections");
+  undialled_.push_back(std::move(client));
+  if (!paused_) serve_undialled();
+}
+
+void TcpListener::serve_undialled() {
+  while (!undialled_.empty()) {
+    switch (relay_->open(undialled_.front(), backend_)) {
+      case TcpRelay::Opened::yes:
+        pause_noted_ = false;
+        undialled_.pop_front();
+        break;
+      case TcpRelay::Opened::refused:
+        undialled_.pop_front();
+        break;
+      case TcpRelay::Opened::full:
+        pause("that is --max-connections");
+        return;
+      case TcpRelay::Opened::shortage:
+        if (relay_->counters().connections_open > 0 || undialled_.size() == 1) {
+          pause("too few descriptors for the connections to the backend");
+          return;
+        }
+        // They hold all there is, and nothing else of ours will come free: the last to come gives
+        // its descriptor to the first.
+        relay_->engine().reset_on_close(undialled_.back().get());
+        undialled_.pop_back();
+        ++relay_->counters().connections_refused;
+        break;
+    }
   }
 }
 
 void TcpListener::pause(std::string_view reason) {
   if (accepting_) relay_->engine().cancel(*this, kAccept);
   paused_ = true;
-  relay_->pause(*this, reason);
+  if (!pause_noted_) relay_->note_pause(reason);
+  pause_noted_ = true;
+  relay_->resume_later(*this);
 }
 
 void TcpListener::resume() {
   paused_ = false;
-  while (!undialled_.empty()) {
-    if (relay_->open(undialled_.front(), backend_) == TcpRelay::Opened::not_now) {
-      pause("no descriptor for the backend connection, or --max-connections");
-      return;
-    }
-    undialled_.pop_front();
-  }
-  if (!accepting_) start();
+  serve_undialled();
+  if (!paused_ && !accepting_) start();
 }
 
 }  // namespace fairlead

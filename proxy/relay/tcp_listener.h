@@ -18,9 +18,15 @@ class TcpListener final : public Listener, private Handler, private PausedListen
  private:
   static constexpr Tag kAccept = 0;
 
+  /// With less room than this for connections they are accepted one at a time: those that wait in
+  /// the backlog (net.core.somaxconn, 4096 by default) would otherwise be accepted all at once, and
+  /// hold the descriptors that their connections to the backend need.
+  static constexpr std::size_t kRoomForAll = 4096;
+
   void on_completion(Completion completion) override;
   void resume() override;
   void take(FileDescriptor client);
+  void serve_undialled();
   void pause(std::string_view reason);
 
   std::shared_ptr<TcpRelay> relay_;
@@ -30,7 +36,11 @@ class TcpListener final : public Listener, private Handler, private PausedListen
   /// Accepted when no backend socket could be had, oldest first. They are served when one can.
   std::deque<FileDescriptor> undialled_;
   bool accepting_ = false;
+  /// All that come, not one at a time.
+  bool accepting_all_ = false;
   bool paused_ = false;
+  /// Since the last connection was opened.
+  bool pause_noted_ = false;
 };
 
 }  // namespace fairlead

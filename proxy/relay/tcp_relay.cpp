@@ -39,10 +39,10 @@ TcpRelay::~TcpRelay() {
 }
 
 TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& backend) {
-  if (loop_.counters.connections_open >= loop_.settings.connections_max) return Opened::not_now;
+  if (room() == 0) return Opened::full;
   const int backend_fd = engine().open_socket(backend.family(), SOCK_STREAM, 0);
   if (backend_fd < 0) {
-    if (is_shortage(-backend_fd)) return Opened::not_now;
+    if (is_shortage(-backend_fd)) return Opened::shortage;
     ++loop_.counters.connections_refused;
     log_refused(
         fmt::format("socket for {}: {}", backend.endpoint().to_string(), errno_text(-backend_fd)));
@@ -70,11 +70,19 @@ void TcpRelay::destroy(TcpConnection& connection) {
   resume_one();
 }
 
-void TcpRelay::pause(PausedListener& listener, std::string_view reason) {
+std::size_t TcpRelay::room() const {
+  const std::size_t open = loop_.counters.connections_open;
+  return open < loop_.settings.connections_max ? loop_.settings.connections_max - open : 0;
+}
+
+void TcpRelay::note_pause(std::string_view reason) {
   ++loop_.counters.accept_pauses;
   loop_.resource_shortages.warn(engine().now(),
                                 fmt::format("accepting pauses at {} open connections: {}",
                                             loop_.counters.connections_open, reason));
+}
+
+void TcpRelay::resume_later(PausedListener& listener) {
   paused_.push_back(listener);
   if (!retry_.is_linked()) retries_.set(retry_, engine().now());
 }

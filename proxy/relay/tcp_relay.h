@@ -37,17 +37,24 @@ class TcpRelay final : private DeadlineList::Owner {
 
   enum class Opened : std::uint8_t {
     yes,
-    /// `client` was left with the caller: descriptors or memory are short, or there are
-    /// --max-connections. Pause, and try again when resumed.
-    not_now,
+    /// There are --max-connections. `client` was left with the caller: pause, and try again when
+    /// resumed. So with the next.
+    full,
+    /// Descriptors or memory are short.
+    shortage,
     /// `client` was closed; the reason was logged.
     refused,
   };
   /// Starts to relay an accepted client. `backend` must outlive the relay.
   Opened open(FileDescriptor& client, const SocketAddress& backend);
 
+  /// How many more connections may be open.
+  std::size_t room() const;
+
+  /// Logs and counts that a listener has stopped accepting.
+  void note_pause(std::string_view reason);
   /// Resumes the listener, once, when a connection has closed or kRetryMs have passed.
-  void pause(PausedListener& listener, std::string_view reason);
+  void resume_later(PausedListener& listener);
 
   // For connections.
 

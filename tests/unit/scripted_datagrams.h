@@ -82,7 +82,7 @@ class ScriptedDatagrams final : public Engine {
   std::optional<IpAddress> refused_source;
 
   std::string_view name() const override { return "scripted"; }
-  void accept(Handler&, Tag, int) override {}
+  void accept(Handler&, Tag, int, Repeat) override {}
   void connect(Handler&, Tag, int, const SocketAddress&) override {}
   void receive(Handler&, Tag, int, BufferSize, Repeat) override {}
   void wait(Handler& handler, Tag tag, int fd, short events) override {

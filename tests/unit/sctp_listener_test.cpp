@@ -70,7 +70,10 @@ class ScriptedSctp final : public Engine {
   std::vector<int> dialled;
 
   std::string_view name() const override { return "scripted"; }
-  void accept(Handler& handler, Tag tag, int) override { start(handler, tag, Kind::accept, -1); }
+  void accept(Handler& handler, Tag tag, int, Repeat repeat) override {
+    ASSERT_EQ(repeat, Repeat::once);
+    start(handler, tag, Kind::accept, -1);
+  }
   void connect(Handler& handler, Tag tag, int fd, const SocketAddress&) override {
     start(handler, tag, Kind::connect, fd);
   }
@@ -190,12 +193,10 @@ class ScriptedSctp final : public Engine {
       const Operation operation = operations_[i];
       const std::optional<int> result = result_of(operation);
       if (!result) continue;
-      const bool more = operation.kind == Kind::accept && !operation.cancelled;
-      if (!more) operations_.erase(operations_.begin() + static_cast<std::ptrdiff_t>(i));
+      operations_.erase(operations_.begin() + static_cast<std::ptrdiff_t>(i));
       Completion completion;
       completion.tag = operation.tag;
       completion.result = *result;
-      completion.more = more;
       operation.handler->on_completion(std::move(completion));
       return true;
     }
