@@ -1,0 +1,96 @@
+"""Network namespaces beside the one the tests run in."""
+
+import contextlib
+import ctypes
+import itertools
+import subprocess
+
+CLONE_NEWNET = 0x40000000
+
+_numbers = itertools.count(1)
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=20)
+
+
+def _enter(descriptor):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+class Namespace:
+    """A namespace joined to the tests' own by a veth pair: `inner` is its address there, `outer`
+    the address at this end; both exist for IPv4 and for IPv6."""
+
+    def __init__(self):
+        number = next(_numbers)
+        self.name = f"fairlead-test-{number}"
+        self.link = f"fl{number}"
+        self.outer, self.inner = f"10.77.{number}.1", f"10.77.{number}.2"
+        self.outer6, self.inner6 = f"fd77:{number}::1", f"fd77:{number}::2"
+        ip("netns", "add", self.name)
+        try:
+            ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0",
+               "netns", self.name)
+            ip("address", "add", f"{self.outer}/24", "dev", self.link)
+            ip("address", "add", f"{self.outer6}/64", "dev", self.link, "nodad")
+            ip("link", "set", self.link, "up")
+            for arguments in (("link", "set", "lo", "up"),
+                              ("address", "add", f"{self.inner}/24", "dev", "eth0"),
+                              ("address", "add", f"{self.inner6}/64", "dev", "eth0", "nodad"),
+                              ("link", "set", "eth0", "up"),
+                              ("route", "add", "default", "via", self.outer)):
+                ip("-n", self.name, *arguments)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        # The pair ends with the namespace, but later, while sockets in it linger.
+        subprocess.run(["ip", "link", "del", self.link], check=False, capture_output=True,
+                       timeout=20)
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True,
+                       timeout=20)
+
+    @contextlib.contextmanager
+    def inside(self):
+        """This thread, within it: a socket made here belongs to the namespace for good."""
+        with open("/proc/thread-self/ns/net", "rb") as home, \
+                open(f"/run/netns/{self.name}", "rb") as there:
+            _enter(there.fileno())
+            try:
+                yield
+            finally:
+                _enter(home.fileno())
+
+    def swallow(self, address):
+        """Makes everything sent to `address`, which nobody has, vanish without an answer."""
+        ip("route", "add", address, "dev", self.link)
+        ip("neighbour", "add", address, "lladdr", "02:00:00:00:00:01", "dev", self.link,
+           "nud", "permanent")
+
+
+@contextlib.contextmanager
+def sysctl(name, value):
+    """Another value for a while; of those that every network namespace has for itself."""
+    path = "/proc/sys/" + name.replace(".", "/")
+
+    def write(text):
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+
+    with open(path, encoding="ascii") as file:
+        before = file.read().strip()
+    write(str(value))
+    try:
+        yield
+    finally:
+        write(before)
