@@ -168,6 +168,7 @@ void TcpConnection::take_in(Side source, Completion& completion) {
   if (completion.result > 0) {
     const std::size_t size = completion.lease.size();
     direction.policy.note_received(size);
+    if (direction.large_receive) relay_.release_later();
     (source == kClient ? relay_.counters().bytes_to_container
                        : relay_.counters().bytes_to_client) += size;
     if (!direction.backlog) direction.backlog = relay_.take_backlog();
@@ -290,6 +291,7 @@ void TcpConnection::pump_splice(Side source) {
     } else if (moved == -EAGAIN) {
       relay_.pipes().put_back(std::move(*direction.pipe));
       direction.pipe.reset();
+      relay_.release_later();
       engine.wait(*this, readable(source), fd(source), POLLIN);
       started(readable(source));
       direction.reading = Reading::polling;

@@ -27,13 +27,14 @@ TcpRelay::TcpRelay(Loop& loop)
       connecting_(*this, loop.settings.connect_timeout_ms),
       unread_(*this, kUnreadMs),
       retries_(*this, kRetryMs),
-      idle_(*this, kIdleMs) {
-  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &idle_}) loop_.deadlines.add(*list);
+      spare_(*this, kSpareMs) {
+  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &spare_})
+    loop_.deadlines.add(*list);
 }
 
 TcpRelay::~TcpRelay() {
   connections_.clear_and_dispose([](TcpConnection* connection) { delete connection; });
-  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &idle_}) {
+  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &spare_}) {
     loop_.deadlines.remove(*list);
   }
 }
@@ -56,7 +57,6 @@ TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& bac
   auto* connection =
       new TcpConnection(*this, std::move(client), FileDescriptor(backend_fd), backend);
   connections_.push_back(*connection);
-  release_.unlink();
   ++loop_.counters.connections_accepted;
   ++loop_.counters.connections_open;
   if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
@@ -66,7 +66,7 @@ TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& bac
 void TcpRelay::destroy(TcpConnection& connection) {
   delete &connection;
   --loop_.counters.connections_open;
-  if (loop_.counters.connections_open == 0) idle_.set(release_, engine().now());
+  if (loop_.counters.connections_open == 0) release_later();
   resume_one();
 }
 

@@ -69,6 +69,9 @@ class TcpRelay final : private DeadlineList::Owner {
   void copy_out_if_scarce(Backlog& backlog);
   bool frugal() const { return frugal_; }
 
+  /// Much memory was used: gives back what is spare of it in kSpareMs, unless it is used again.
+  void release_later() { spare_.set(release_, engine().now()); }
+
   /// Calls connection.on_deadline() in kUnreadMs.
   void watch_later(TcpConnection& connection);
   void log_refused(std::string_view message);
@@ -78,7 +81,7 @@ class TcpRelay final : private DeadlineList::Owner {
  private:
   static constexpr TimeMs kUnreadMs = 100;
   static constexpr TimeMs kRetryMs = 100;
-  static constexpr TimeMs kIdleMs = 1'000;
+  static constexpr TimeMs kSpareMs = 1'000;
   static constexpr std::size_t kBacklogsKept = 64;
 
   void on_deadline(Deadline& deadline) override;
@@ -102,7 +105,7 @@ class TcpRelay final : private DeadlineList::Owner {
   DeadlineList connecting_;
   DeadlineList unread_;
   DeadlineList retries_;
-  DeadlineList idle_;
+  DeadlineList spare_;
   Deadline retry_;
   Deadline release_;
   boost::intrusive::list<PausedListener, boost::intrusive::constant_time_size<false>> paused_;
