@@ -1,18 +1,15 @@
 #include "proxy/mapping/port_range.h"
 
-#include <charconv>
 #include <optional>
+
+#include "proxy/mapping/decimal.h"
 
 namespace fairlead {
 namespace {
 
-/// 1 to 65535 in decimal digits, nothing around them.
 std::optional<std::uint16_t> parse_port(std::string_view text) {
-  std::uint16_t port = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, port);
-  if (error != std::errc{} || stop != end || port == 0) return std::nullopt;
-  return port;
+  const auto port = parse_decimal<std::uint16_t>(text);
+  return port == 0 ? std::nullopt : port;
 }
 
 std::unexpected<Error> no_port(std::string_view whole, std::string_view part) {

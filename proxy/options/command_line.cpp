@@ -1,5 +1,6 @@
 #include "proxy/options/command_line.h"
 
+#include <algorithm>
 #include <boost/program_options.hpp>
 #include <sstream>
 
@@ -21,21 +22,18 @@ std::string boost_name(const OptionDefinition& option) {
 
 po::options_description all_options() {
   po::options_description all(kHelpWidth);
-  std::string_view group_name;
-  std::optional<po::options_description> group;
-  const auto finish_group = [&] {
-    if (group) all.add(*group);
-  };
-  for (const OptionDefinition& option : option_definitions()) {
-    if (option.group != group_name) {
-      finish_group();
-      group_name = option.group;
-      group.emplace(std::string(group_name), kHelpWidth);
+  const auto definitions = option_definitions();
+  for (auto first = definitions.begin(); first != definitions.end();) {
+    po::options_description group(std::string(first->group), kHelpWidth);
+    const auto end = std::find_if(
+        first, definitions.end(),
+        [first](const OptionDefinition& option) { return option.group != first->group; });
+    for (; first != end; ++first) {
+      auto* value = po::value<std::string>()->value_name(std::string(first->value_name));
+      group.add_options()(boost_name(*first).c_str(), value, std::string(first->help).c_str());
     }
-    auto* value = po::value<std::string>()->value_name(std::string(option.value_name));
-    group->add_options()(boost_name(option).c_str(), value, std::string(option.help).c_str());
+    all.add(group);
   }
-  finish_group();
 
   const std::string config_help = std::string("read options from this file instead of ") +
                                   kDefaultConfigFile + " or the one " + kConfigVariable +

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <concepts>
 #include <utility>
+
+#include "proxy/mapping/decimal.h"
 
 namespace fairlead {
 namespace {
@@ -28,13 +29,11 @@ Result<void> set_word(T& target, std::string_view value, const std::array<Word<T
 
 template <std::integral T>
 Result<void> set_number(T& target, std::string_view value, T min, T max) {
-  T number = 0;
-  const char* end = value.data() + value.size();
-  const auto [stop, error] = std::from_chars(value.data(), end, number);
-  if (error != std::errc{} || stop != end || number < min || number > max) {
+  const auto number = parse_decimal<T>(value);
+  if (!number || *number < min || *number > max) {
     return failed("accepted: a number from " + std::to_string(min) + " to " + std::to_string(max));
   }
-  target = number;
+  target = *number;
   return {};
 }
 
