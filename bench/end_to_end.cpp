@@ -119,7 +119,7 @@ std::vector<Workload> choose_workloads(const Settings& settings) {
 
 void measure(benchmark::State& state, const TestBed& bed, const Workload& workload,
              const Contender& contender, double seconds) {
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto route = workload.needs_route
                            ? open_route(bed, contender, workload.service, workload.family)
                            : Result<Route>(Route());

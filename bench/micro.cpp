@@ -29,7 +29,7 @@ void parse_docker_flags(benchmark::State& state) {
   const std::array<const char*, 10> arguments = {
       "-proto", "tcp",           "-host-ip",   "0.0.0.0",         "-host-port",
       "8080",   "-container-ip", "172.17.0.2", "-container-port", "80"};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     auto parsed = parse_docker_command_line("fairlead-proxy", arguments);
     benchmark::DoNotOptimize(parsed);
   }
@@ -45,7 +45,7 @@ void parse_published_ranges(benchmark::State& state) {
   }
   std::vector<const char*> arguments;
   for (const std::string& word : words) arguments.push_back(word.c_str());
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     auto parsed = parse_command_line(arguments);
     benchmark::DoNotOptimize(parsed);
   }
@@ -68,7 +68,7 @@ void move_deadline(benchmark::State& state) {
   for (Deadline& deadline : deadlines) list.set(deadline, 0);
   TimeMs now = 1;
   std::size_t next = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     list.set(deadlines[next], now++);
     next = (next * 5 + 1) % deadlines.size();
   }
@@ -126,7 +126,7 @@ void find_session(benchmark::State& state) {
     }
   }
   std::uint32_t next = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     UdpSession* session = sessions->find(port, flow_of(next));
     sessions->touch(*session);
     benchmark::DoNotOptimize(session);
@@ -162,7 +162,7 @@ void engine_round_trip(benchmark::State& state, EngineChoice choice) {
   std::vector<char> message(static_cast<std::size_t>(state.range(0)), 'x');
   const iovec piece{message.data(), message.size()};
   std::size_t expected = 0;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     engine.send(near.get(), {&piece, 1});
     expected += message.size();
     while (receiver.received < expected) engine.turn(std::nullopt);
@@ -193,7 +193,7 @@ void plan_rules(benchmark::State& state) {
         PublishedPort::parse(fmt::format("{}:80/tcp", 1024 + i)).value());
   }
   const Networks networks = {network};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const std::string text = nftables_load_text(nftables_elements(plan(networks)));
     benchmark::DoNotOptimize(text.data());
   }
