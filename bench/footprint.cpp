@@ -128,8 +128,6 @@ class HeldConnections {
     bed.container().run_inside([&] { listen(); });
     if (!listener_) return failed("listen in the container", errno);
     for (int i = 0; i < count; ++i) {
-      int error_number = 0;
-      FileDescriptor client;
       // Entering the namespace takes a thread, so a batch of sockets is made at a time.
       if (fresh_.empty()) {
         route.client->run_inside([&] {
@@ -138,9 +136,9 @@ class HeldConnections {
           }
         });
       }
-      client = std::move(fresh_.back());
+      FileDescriptor client = std::move(fresh_.back());
       fresh_.pop_back();
-      if (auto opened = exchange(client, route, error_number); !opened) return opened;
+      if (auto opened = exchange(client, route); !opened) return opened;
       clients_.push_back(std::move(client));
     }
     fresh_.clear();
@@ -162,7 +160,7 @@ class HeldConnections {
     }
   }
 
-  Result<void> exchange(const FileDescriptor& client, const Route& route, int& error_number) {
+  Result<void> exchange(const FileDescriptor& client, const Route& route) {
     // Whatever does not answer must not hold the bench.
     const timeval limit{.tv_sec = 3, .tv_usec = 0};
     for (const int fd : {client.get(), listener_.get()}) {
@@ -183,10 +181,7 @@ class HeldConnections {
         ::recv(server.get(), text, sizeof text, MSG_WAITALL) == sizeof text &&
         ::send(server.get(), text, sizeof text, MSG_NOSIGNAL) == sizeof text &&
         ::recv(client.get(), text, sizeof text, MSG_WAITALL) == sizeof text;
-    error_number = errno;
-    if (!carried) {
-      return failed(fmt::format("connection {}", clients_.size() + 1), error_number);
-    }
+    if (!carried) return failed(fmt::format("connection {}", clients_.size() + 1), errno);
     servers_.push_back(std::move(server));
     return {};
   }
