@@ -45,11 +45,10 @@ int refuse(int exit_code, const Error& error) {
 }
 
 int print_version() {
-  std::string engine = "none";
-  if (const auto chosen = make_engine(EngineChoice::automatic)) {
-    engine = chosen->engine->name();
-    if (!chosen->fallback_reason.empty()) engine += " (" + chosen->fallback_reason + ")";
-  }
+  const auto chosen = make_engine(EngineChoice::automatic);
+  std::string engine = chosen ? std::string(chosen->engine->name()) : "none";
+  const std::string& reason = chosen ? chosen->fallback_reason : chosen.error().message;
+  if (!reason.empty()) engine += " (" + reason + ")";
   print(STDOUT_FILENO,
         fmt::format("fairlead-proxy (commit {}) version {}\nliburing {}, engine {}\n", kCommit,
                     kVersion, kLiburingVersion, engine));
