@@ -24,8 +24,11 @@ constexpr std::size_t kSizeLimitBytes = 16UL * 1024 * 1024;
 Result<std::optional<std::string>> read_file(const ConfigSource& source) {
   const FileDescriptor file(::open(source.path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) {
-    if (!source.must_exist && (errno == ENOENT || errno == ENOTDIR)) return std::nullopt;
-    return failed("open " + source.path, errno);
+    const int reason = errno;
+    if (source.named_by.empty() && (reason == ENOENT || reason == ENOTDIR)) return std::nullopt;
+    Error error = errno_error("open " + source.path, reason);
+    if (!source.named_by.empty()) error.message += " (" + std::string(source.named_by) + ")";
+    return std::unexpected(error);
   }
   std::string text;
   std::array<char, 4096> piece;
@@ -75,9 +78,10 @@ Result<void> apply_line(Options& options, const std::string& line, FileMappings 
 }  // namespace
 
 ConfigSource config_source(const std::optional<std::string>& named, const char* from_environment) {
-  if (named) return {*named, true};
-  if (from_environment != nullptr && *from_environment != '\0') return {from_environment, true};
-  return {kDefaultConfigFile, false};
+  if (named) return {*named, "--config"};
+  if (from_environment != nullptr && *from_environment != '\0')
+    return {from_environment, kConfigVariable};
+  return {kDefaultConfigFile, {}};
 }
 
 Result<void> apply_config(Options& options, const std::string& text, const std::string& path,

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "proxy/mapping/error.h"
 #include "proxy/options/options.h"
@@ -26,8 +27,8 @@ enum class FileMappings : std::uint8_t { used, ignored };
 /// Which file to read: `named` (by --config), else the one the environment names, else the default.
 struct ConfigSource {
   std::string path;
-  /// A named file must be there.
-  bool must_exist = true;
+  /// `--config` or the environment variable; empty for the default file, which may be missing.
+  std::string_view named_by;
 };
 ConfigSource config_source(const std::optional<std::string>& named, const char* from_environment);
 

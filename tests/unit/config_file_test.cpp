@@ -89,12 +89,12 @@ TEST(ConfigFile, ErrorNamesFileAndLine) {
 
 TEST(ConfigSource, NamedThenEnvironmentThenDefault) {
   EXPECT_EQ(config_source("/x", "/y").path, "/x");
-  EXPECT_TRUE(config_source("/x", "/y").must_exist);
+  EXPECT_EQ(config_source("/x", "/y").named_by, "--config");
   EXPECT_EQ(config_source({}, "/y").path, "/y");
-  EXPECT_TRUE(config_source({}, "/y").must_exist);
+  EXPECT_EQ(config_source({}, "/y").named_by, "FAIRLEAD_PROXY_CONFIG");
   EXPECT_EQ(config_source({}, "").path, kDefaultConfigFile);
   EXPECT_EQ(config_source({}, nullptr).path, kDefaultConfigFile);
-  EXPECT_FALSE(config_source({}, nullptr).must_exist);
+  EXPECT_EQ(config_source({}, nullptr).named_by, "");
 }
 
 class ConfigFileOnDisk : public ::testing::Test {
@@ -115,7 +115,8 @@ class ConfigFileOnDisk : public ::testing::Test {
 };
 
 TEST_F(ConfigFileOnDisk, TheCommandLineWins) {
-  const ConfigSource source{write("engine = epoll\nrelay = copy\npublish = 80:10.0.0.2:80\n")};
+  const ConfigSource source{write("engine = epoll\nrelay = copy\npublish = 80:10.0.0.2:80\n"),
+                            "--config"};
   const std::vector<Assignment> engine{{"engine", "io_uring"}};
   const auto options = resolve_options(source, FileMappings::used, engine);
   ASSERT_TRUE(options);
@@ -125,7 +126,8 @@ TEST_F(ConfigFileOnDisk, TheCommandLineWins) {
 }
 
 TEST_F(ConfigFileOnDisk, MappingsOfTheCommandLineReplaceThoseOfTheFile) {
-  const ConfigSource source{write("publish = 80:10.0.0.2:80\npublish = 81:10.0.0.2:81\n")};
+  const ConfigSource source{write("publish = 80:10.0.0.2:80\npublish = 81:10.0.0.2:81\n"),
+                            "--config"};
   const std::vector<Assignment> publish{{"publish", "82:10.0.0.2:82"}};
   const auto options = resolve_options(source, FileMappings::used, publish);
   ASSERT_TRUE(options);
@@ -135,23 +137,24 @@ TEST_F(ConfigFileOnDisk, MappingsOfTheCommandLineReplaceThoseOfTheFile) {
 TEST_F(ConfigFileOnDisk, OnlyTheDefaultFileMayBeMissing) {
   Options options;
   const std::string path = directory_ + "/none";
-  EXPECT_TRUE(read_config_file(options, {path, false}, FileMappings::used));
-  EXPECT_TRUE(read_config_file(options, {write("") + "/none", false}, FileMappings::used));
-  EXPECT_EQ(read_config_file(options, {path, true}, FileMappings::used).error().message,
-            "open " + path + ": no such file or directory");
+  EXPECT_TRUE(read_config_file(options, {path, ""}, FileMappings::used));
+  EXPECT_TRUE(read_config_file(options, {write("") + "/none", ""}, FileMappings::used));
+  EXPECT_EQ(read_config_file(options, {path, "--config"}, FileMappings::used).error().message,
+            "open " + path + ": no such file or directory (--config)");
 }
 
 TEST_F(ConfigFileOnDisk, WhatCannotBeReadIsAnError) {
   Options options;
-  EXPECT_EQ(read_config_file(options, {directory_, false}, FileMappings::used).error().message,
+  EXPECT_EQ(read_config_file(options, {directory_, ""}, FileMappings::used).error().message,
             "read " + directory_ + ": is a directory");
-  EXPECT_EQ(read_config_file(options, {"/dev/zero", true}, FileMappings::used).error().message,
-            "read /dev/zero: file too large");
+  EXPECT_EQ(
+      read_config_file(options, {"/dev/zero", "--config"}, FileMappings::used).error().message,
+      "read /dev/zero: file too large");
 }
 
 TEST_F(ConfigFileOnDisk, NoFileAtAllIsNamedByDevNull) {
   Options options;
-  EXPECT_TRUE(read_config_file(options, {"/dev/null", true}, FileMappings::used));
+  EXPECT_TRUE(read_config_file(options, {"/dev/null", "--config"}, FileMappings::used));
 }
 
 }  // namespace
