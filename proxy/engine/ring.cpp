@@ -56,8 +56,11 @@ Result<void> Ring::set_up() {
   }
   ready_ = true;
   if ((params.features & abi::kFeatureNoIowait) != 0) no_iowait_flag_ = abi::kEnterNoIowait;
-  // Saves the kernel a descriptor look-up in each enter; works without, too.
-  ::io_uring_register_ring_fd(&ring_);
+  // Saves the kernel a descriptor look-up in each enter. Also the first io_uring_register(2): a
+  // filter that refuses this call would refuse the receive buffers later on, too.
+  if (const int result = ::io_uring_register_ring_fd(&ring_); result < 0) {
+    return failed("io_uring_register: " + errno_text(-result) + " (" + likely_cause(-result) + ")");
+  }
   return {};
 }
 
