@@ -1,6 +1,8 @@
 #include "proxy/relay/tcp_listener.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <utility>
 
 #include "proxy/mapping/error.h"
@@ -72,12 +74,12 @@ void TcpListener::serve_undialled() {
         pause("that is --max-connections");
         return;
       case TcpRelay::Opened::shortage:
-        if (relay_->counters().connections_open > 0 || undialled_.size() == 1) {
+        if (undialled_.size() <= std::max<std::uint64_t>(relay_->counters().connections_open, 1)) {
           pause("too few descriptors for the connections to the backend");
           return;
         }
-        // They hold all there is, and nothing else of ours will come free: the last to come gives
-        // its descriptor to the first.
+        // Those who wait hold more than those who are served, and nothing else of ours will come
+        // free: the last to come gives its descriptor to the first.
         relay_->engine().reset_on_close(undialled_.back().get());
         undialled_.pop_back();
         ++relay_->counters().connections_refused;

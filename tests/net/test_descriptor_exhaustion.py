@@ -1,6 +1,7 @@
 """Without descriptors accepting pauses; nothing ends, nothing spins, and it goes on by itself."""
 
 import signal
+import subprocess
 import time
 
 import pytest
@@ -21,7 +22,7 @@ def limited(number):
 
 
 @pytest.fixture
-def crowd(launch, relay):
+def crowd(launch):
     """A proxy with 64 descriptors and a hundred clients that want to be served."""
     published = PublishedTcp(launch, wrapper=limited(LIMIT), options=["-max-connections", "1000"])
     clients = [published.connect() for _ in range(CLIENTS)]
@@ -33,9 +34,9 @@ def crowd(launch, relay):
 
 
 def serve_waiting(listener):
-    """Accepts what has come through so far."""
+    """Accepts those that come through, until no more do."""
     served = []
-    listener.settimeout(0.3)
+    listener.settimeout(0.7)
     try:
         while True:
             served.append(tcp.accept(listener))
@@ -74,7 +75,8 @@ def test_no_processor_time_is_used_while_they_wait(crowd):
         server.close()
 
 
-def test_established_connections_live_on(crowd):
+def test_established_connections_live_on(crowd, relay):
+    """Also those that could do with more: pipes to splice through."""
     published, clients = crowd
     servers = serve_waiting(published.backend)
     for client, server in zip(clients, servers):
@@ -118,6 +120,31 @@ def test_the_connection_limit_lets_the_others_wait(launch):
     for client, server in zip(clients[7:], servers[7:]):
         with client, server:
             tcp.exchange(client, server)
+
+
+def test_a_limit_that_is_reached_without_warning(launch):
+    """The limit is lowered while the proxy runs, as when the whole host runs out (fs.file-max):
+    clients that have been accepted hold all there is, and the last of them make room for the first,
+    so that some are served; when the shortage is over, all are."""
+    published = PublishedTcp(launch)
+    subprocess.run(["prlimit", f"--pid={published.proxy.pid}", f"--nofile={LIMIT}:"],
+                   check=True, timeout=20)
+    clients = [published.connect() for _ in range(CLIENTS)]
+    servers = serve_waiting(published.backend)
+    assert len(servers) >= 10
+    for end in (*clients, *servers):
+        end.close()
+    container = tcp.address(published.backend)
+    published.backend.close()
+    published.proxy.wait_for_sockets(1)
+    published.backend = tcp.listen(*container)
+    subprocess.run(["prlimit", f"--pid={published.proxy.pid}", "--nofile=4096:"],
+                   check=True, timeout=20)
+    pairs = [published.open() for _ in range(CLIENTS)]
+    for client, server in pairs:
+        tcp.exchange(client, server)
+        client.close()
+        server.close()
 
 
 @pytest.mark.parametrize("error", ["ENFILE", "ENOBUFS", "ENOMEM"])
