@@ -49,7 +49,8 @@ constexpr std::size_t buffer_bytes(BufferSize size) {
 }
 
 /// Whether an accept or a receive ends with its first completion or goes on until the end of the
-/// stream, an error or cancel().
+/// stream, an error or cancel(). An engine may end one that goes on with any completion (io_uring
+/// does when its completion queue is full): what counts is Completion::more.
 enum class Repeat : std::uint8_t { once, until_stopped };
 
 class Engine {
@@ -87,8 +88,10 @@ class Engine {
   /// cancellation reached it. Does nothing when the operation has already completed.
   virtual void cancel(Handler& handler, Tag tag) = 0;
 
-  /// Closes a descriptor that operations were started on. REQUIRES: none of them is in flight, or
-  /// the kernel would keep the socket open behind the closed descriptor.
+  /// Closes a descriptor. Every one that an operation was started on must be closed so, or left
+  /// open until stop(): what an engine knows of it must not be taken for the next descriptor of
+  /// that number. REQUIRES: no operation on it is in flight, or the kernel would keep the socket
+  /// open behind the closed descriptor.
   virtual void close(FileDescriptor fd) = 0;
 
   /// Calls handler.on_deferred() when the completions of this turn have been delivered; called
