@@ -51,6 +51,7 @@ Result<ChildProcess> ChildProcess::spawn(const std::vector<std::string>& command
   }
 
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
 
@@ -142,7 +143,7 @@ Result<int> ChildProcess::wait(std::chrono::milliseconds limit) {
   return status;
 }
 
-bool ChildProcess::running() {
+bool ChildProcess::running() const {
   if (pid_ <= 0) return false;
   siginfo_t ended{};
   ::waitid(P_PID, static_cast<id_t>(pid_), &ended, WEXITED | WNOHANG | WNOWAIT);

@@ -48,7 +48,7 @@ class ChildProcess {
   Result<int> wait(std::chrono::milliseconds limit);
 
   /// True until the child has ended. Does not wait.
-  bool running();
+  bool running() const;
 
  private:
   ChildProcess() = default;

@@ -44,6 +44,7 @@ void parse_published_ranges(benchmark::State& state) {
         fmt::format("127.0.0.1:{0}-{1}:172.17.0.2:{0}-{1}/tcp", 1000 + i * 10, 1009 + i * 10));
   }
   std::vector<const char*> arguments;
+  arguments.reserve(words.size());
   for (const std::string& word : words) arguments.push_back(word.c_str());
   for ([[maybe_unused]] auto _ : state) {
     auto parsed = parse_command_line(arguments);
@@ -81,7 +82,7 @@ BENCHMARK(move_deadline)->Arg(1000)->Arg(100'000);
 class IdleEngine final : public Engine {
  public:
   std::string_view name() const override { return "idle"; }
-  void accept(Handler&, Tag, int) override {}
+  void accept(Handler&, Tag, int, Repeat) override {}
   void connect(Handler&, Tag, int, const SocketAddress&) override {}
   void receive(Handler&, Tag, int, BufferSize, Repeat) override {}
   void wait(Handler&, Tag, int, short) override {}

@@ -66,7 +66,7 @@ Result<std::vector<PublishedPort>> docker_port(const DockerCommandLine& line,
     if (!socket) return std::unexpected(socket.error());
     ports.push_back({std::move(*socket), backend});
   } else {
-    const Endpoint host{*mapping.host_ip, mapping.host_ports.first};
+    const Endpoint host{mapping.host_ip.value_or(IpAddress()), mapping.host_ports.first};
     auto socket = open_listening_socket(mapping.protocol, host);
     if (!socket) {
       return std::unexpected(docker_listen_error(mapping.protocol, host, socket.error()));

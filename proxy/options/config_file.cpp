@@ -103,8 +103,9 @@ Result<void> apply_config(Options& options, const std::string& text, const std::
 Result<void> read_config_file(Options& options, const ConfigSource& source, FileMappings mappings) {
   const auto text = read_file(source);
   if (!text) return std::unexpected(text.error());
-  if (!*text) return {};
-  return apply_config(options, **text, source.path, mappings);
+  const std::optional<std::string>& contents = *text;
+  if (!contents) return {};
+  return apply_config(options, *contents, source.path, mappings);
 }
 
 Result<Options> resolve_options(const ConfigSource& source, FileMappings mappings,
