@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "proxy/log/log.h"
 #include "proxy/net/listening_socket.h"
 #include "proxy/net/own_addresses.h"
 #include "proxy/net/published_ports.h"
@@ -19,7 +19,6 @@
 #include "proxy/options/docker_command_line.h"
 #include "proxy/options/options.h"
 #include "proxy/process/listen_fds.h"
-#include "proxy/process/log.h"
 #include "proxy/process/resource_limits.h"
 #include "proxy/process/sd_notify.h"
 #include "proxy/process/signals.h"
@@ -142,7 +141,7 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
 
 void notify(std::string_view state) {
   if (const auto sent = sd_notify(::getenv("NOTIFY_SOCKET"), state); !sent) {
-    spdlog::warn("{}", sent.error().message);
+    log_warn(sent.error().message);
   }
 }
 

@@ -1,11 +1,12 @@
 #include "proxy/proxy.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 #include <string.h>
 
 #include <algorithm>
 #include <utility>
 
+#include "proxy/log/log.h"
 #include "proxy/process/resource_limits.h"
 
 namespace fairlead {
@@ -30,14 +31,14 @@ bool follows(const ServedPort& port, const ServedPort& next) {
 void log_start(const std::vector<ServedPort>& served, const Engine& engine,
                const std::string& fallback_reason, const RelaySettings& settings,
                const ListenerCounts& counts) {
-  if (!fallback_reason.empty()) spdlog::warn("io_uring cannot be had: {}", fallback_reason);
-  for (const std::string& line : served_text(served)) spdlog::info("listen on {}", line);
+  if (!fallback_reason.empty()) log_warn("io_uring cannot be had: " + fallback_reason);
+  for (const std::string& line : served_text(served)) log_info("listen on " + line);
   std::string limits;
   if (counts.streams > 0)
     limits += fmt::format(", at most {} connections", settings.connections_max);
   if (counts.datagrams > 0)
     limits += fmt::format(", at most {} UDP sessions", settings.sessions_max);
-  spdlog::info("serve {} sockets with {}{}", served.size(), engine.name(), limits);
+  log_info(fmt::format("serve {} sockets with {}{}", served.size(), engine.name(), limits));
 }
 
 }  // namespace
@@ -81,11 +82,11 @@ void Proxy::run() {
     engine_->turn(loop_.deadlines.next());
     loop_.deadlines.run(engine_->now());
     if (signals_.take_counters_request()) {
-      spdlog::info("counters: {}", counters_text(loop_.counters));
+      log_info("counters: " + counters_text(loop_.counters));
     }
   }
-  spdlog::info("stop on SIG{}: {}", ::sigabbrev_np(signals_.stop_signal()),
-               counters_text(loop_.counters));
+  log_info(fmt::format("stop on SIG{}: {}", ::sigabbrev_np(signals_.stop_signal()),
+                       counters_text(loop_.counters)));
   engine_->stop();
 }
 

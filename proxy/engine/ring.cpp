@@ -1,7 +1,6 @@
 #include "proxy/engine/ring.h"
 
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <string>
 
 #include "proxy/engine/io_uring_abi.h"
+#include "proxy/log/log.h"
 
 namespace fairlead {
 namespace {
@@ -108,7 +108,7 @@ void Ring::enter(bool wait, std::optional<TimeMs> timeout_ms) {
   // taken, or memory is short; what was not submitted stays in the queue for the next call.
   if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EBADR &&
       result != -EAGAIN) {
-    spdlog::critical("io_uring_enter: {}", errno_text(-result));
+    log_error("io_uring_enter: " + errno_text(-result));
     std::abort();
   }
 }

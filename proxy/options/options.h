@@ -11,14 +11,12 @@
 #include <vector>
 
 #include "proxy/engine/engine.h"
+#include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/mapping/mapping.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
-
-enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
-enum class LogFormat : std::uint8_t { text, json };
 
 /// Every value has been checked.
 struct Options {

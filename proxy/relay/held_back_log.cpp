@@ -1,6 +1,8 @@
 #include "proxy/relay/held_back_log.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
+
+#include "proxy/log/log.h"
 
 namespace fairlead {
 
@@ -15,9 +17,9 @@ void HeldBackLog::warn(TimeMs now, std::string_view message) {
   }
   ++lines_;
   if (held_back_ == 0) {
-    spdlog::warn("{}", message);
+    log_warn(message);
   } else {
-    spdlog::warn("{} ({} more like this were held back)", message, held_back_);
+    log_warn(fmt::format("{} ({} more like this were held back)", message, held_back_));
     held_back_ = 0;
   }
 }

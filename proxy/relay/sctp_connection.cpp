@@ -22,11 +22,11 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <spdlog/spdlog.h>
 
 #include <cerrno>
 #include <utility>
 
+#include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/relay/sctp_listener.h"
 
@@ -196,8 +196,10 @@ void SctpConnection::wait(Tag tag, Side side, short events) {
 void SctpConnection::fail(Side side, int error_number) {
   if (closing_) return;
   listener_.count_reset();
-  spdlog::debug("sctp connection ended by the {}: {}", side == kClient ? "client" : "backend",
-                errno_text(error_number));
+  if (logs(LogLevel::debug)) {
+    log_debug(fmt::format("sctp connection ended by the {}: {}",
+                          side == kClient ? "client" : "backend", errno_text(error_number)));
+  }
   close(true);
 }
 

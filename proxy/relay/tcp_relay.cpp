@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <utility>
 
+#include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/net/tcp_options.h"
 
@@ -157,7 +157,8 @@ void TcpRelay::log_refused(std::string_view message) {
 
 void TcpRelay::log_failed(std::string_view side, int error_number) {
   // Clients that go away are everyday; the counter tells how many.
-  spdlog::debug("connection ended by the {}: {}", side, errno_text(error_number));
+  if (!logs(LogLevel::debug)) return;
+  log_debug(fmt::format("connection ended by the {}: {}", side, errno_text(error_number)));
 }
 
 }  // namespace fairlead

@@ -1,5 +1,6 @@
-#include "proxy/process/log.h"
+#include "proxy/log/log.h"
 
+#include <fmt/format.h>
 #include <spdlog/formatter.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
@@ -115,5 +116,12 @@ void set_up_log(LogLevel level, LogFormat format) {
   logger->set_level(spdlog_level(level));
   spdlog::set_default_logger(std::move(logger));
 }
+
+bool logs(LogLevel level) { return spdlog::should_log(spdlog_level(level)); }
+
+void log_debug(std::string_view message) { spdlog::log(spdlog::level::debug, message); }
+void log_info(std::string_view message) { spdlog::log(spdlog::level::info, message); }
+void log_warn(std::string_view message) { spdlog::log(spdlog::level::warn, message); }
+void log_error(std::string_view message) { spdlog::log(spdlog::level::err, message); }
 
 }  // namespace fairlead
