@@ -1,11 +1,13 @@
 #include "proxy/engine/io_uring_engine.h"
 
 #include <liburing.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <deque>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -30,6 +32,13 @@
 //
 // Receives take their buffers from two ProvidedBuffers. When none is left the kernel ends a receive
 // with ENOBUFS; a receive started while none is left waits in starved_ until a lease has come back.
+// The last of them goes first: whoever sends fastest took the last buffers, so it was told first
+// that none is left, and first in line again it would take them all again.
+//
+// A poll request ends when the peer has sent its FIN (POLLRDHUP), asked for or not (IO_POLL_UNMASK
+// in io_uring/poll.c). Who waits for room to send, or for a reset, would be woken at once, again
+// and again. So what such waits ask for is kept in waits_, and one that ends so is started again as
+// a multishot request, which tells changes only.
 
 namespace fairlead {
 namespace {
@@ -43,6 +52,8 @@ constexpr std::uint16_t kFirstLargeId = kSmallBuffers;
 
 /// user_data of the engine's own operations.
 constexpr std::uint64_t kOwn = 0;
+/// Added to the name of a wait that is in waits_. No address of a process has this bit set.
+constexpr std::uint64_t kInWaits = 1ULL << 63;
 
 std::uint64_t name_of(Handler& handler, Tag tag) {
   return reinterpret_cast<std::uintptr_t>(&handler) | tag;
@@ -77,12 +88,23 @@ class IoUringEngine final : public Engine {
     Repeat repeat;
   };
 
+  /// A wait that the peer's FIN must not end.
+  struct Wait {
+    int fd;
+    short events;
+    /// What it ends with once its multishot request has been taken back.
+    int result = 0;
+    bool cancelled = false;
+  };
+
   ProvidedBuffers& buffers(BufferSize size) {
     return size == BufferSize::small ? small_buffers_ : large_buffers_;
   }
   /// An entry whose completion goes to a handler.
   io_uring_sqe& start(Handler& handler, Tag tag);
   void submit_receive(const Receive& receive);
+  void submit_cancel(std::uint64_t name);
+  void take_wait_event(const Ring::Event& event);
   void resume_starved();
   void wait_for_events(std::optional<TimeMs> wake_at);
   Completion completion_of(const Ring::Event& event);
@@ -93,6 +115,11 @@ class IoUringEngine final : public Engine {
   ProvidedBuffers large_buffers_{ring_.raw(), 1, kFirstLargeId, kLargeBuffers, kLargeBufferBytes};
   /// One queue for each size, so that waiting for one does not hold up the other.
   std::array<std::deque<Receive>, 2> starved_;
+  /// How many of each queue were waiting when this turn began.
+  std::array<std::size_t, 2> starved_before_{};
+  /// A receive has found no buffer in this turn: those started now wait, too.
+  bool shortage_ = false;
+  std::unordered_map<std::uint64_t, Wait> waits_;
   /// Ended without having been in the ring: names and results.
   std::vector<std::pair<std::uint64_t, int>> own_completions_;
   std::array<Ring::Event, 256> events_{};
@@ -134,6 +161,11 @@ void IoUringEngine::receive(Handler& handler, Tag tag, int fd, BufferSize size, 
   if (const auto provided = buffers(size).provide(); !provided) {
     // As any receive that finds no memory.
     own_completions_.emplace_back(name_of(handler, tag), -ENOMEM);
+  } else if (shortage_) {
+    std::deque<Receive>& queue = starved_[static_cast<std::size_t>(size)];
+    const std::size_t before =
+        std::min(starved_before_[static_cast<std::size_t>(size)], queue.size());
+    queue.insert(queue.begin() + static_cast<std::ptrdiff_t>(before), receive);
   } else if (buffers(size).exhausted()) {
     starved_[static_cast<std::size_t>(size)].push_back(receive);
   } else {
@@ -155,6 +187,35 @@ void IoUringEngine::submit_receive(const Receive& receive) {
 void IoUringEngine::wait(Handler& handler, Tag tag, int fd, short events) {
   io_uring_sqe& entry = start(handler, tag);
   ::io_uring_prep_poll_add(&entry, fd, static_cast<unsigned>(events));
+  // A FIN is readable.
+  if ((events & POLLIN) != 0) return;
+  waits_.emplace(entry.user_data, Wait{fd, events});
+  entry.user_data |= kInWaits;
+}
+
+void IoUringEngine::take_wait_event(const Ring::Event& event) {
+  const std::uint64_t name = event.name & ~kInWaits;
+  const auto wait = waits_.find(name);
+  const bool is_over = (event.flags & IORING_CQE_F_MORE) == 0;
+  if (is_over) --in_flight_;
+  const bool is_fin_only = event.result > 0 && (event.result & ~POLLRDHUP) == 0;
+  if (!is_over) {
+    if (is_fin_only || wait->second.result != 0) return;
+    wait->second.result = event.result;
+    submit_cancel(event.name);
+  } else if (is_fin_only && wait->second.result == 0 && !wait->second.cancelled) {
+    io_uring_sqe& entry = ring_.next_entry();
+    ::io_uring_prep_poll_multishot(&entry, wait->second.fd,
+                                   static_cast<unsigned>(wait->second.events));
+    entry.user_data = event.name;
+    ++in_flight_;
+  } else {
+    int result = wait->second.result != 0 ? wait->second.result : event.result;
+    if (result > 0) result &= ~POLLRDHUP;
+    if (result == 0) result = -ECANCELED;
+    waits_.erase(wait);
+    deliver(name, {.result = result});
+  }
 }
 
 void IoUringEngine::cancel(Handler& handler, Tag tag) {
@@ -168,19 +229,30 @@ void IoUringEngine::cancel(Handler& handler, Tag tag) {
       return;
     }
   }
+  const std::uint64_t name = name_of(handler, tag);
+  const auto wait = waits_.find(name);
+  if (wait != waits_.end()) wait->second.cancelled = true;
+  submit_cancel(wait != waits_.end() ? name | kInWaits : name);
+}
+
+void IoUringEngine::submit_cancel(std::uint64_t name) {
   io_uring_sqe& entry = ring_.next_entry();
-  ::io_uring_prep_cancel64(&entry, name_of(handler, tag), 0);
+  ::io_uring_prep_cancel64(&entry, name, 0);
   entry.user_data = kOwn;
   entry.flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
 void IoUringEngine::resume_starved() {
-  for (std::deque<Receive>& queue : starved_) {
-    while (!queue.empty() && !buffers(queue.front().size).exhausted()) {
+  for (std::size_t i = 0; i < starved_.size(); ++i) {
+    std::deque<Receive>& queue = starved_[i];
+    std::size_t count = std::min(queue.size(), buffers(static_cast<BufferSize>(i)).in_ring());
+    for (; count > 0; --count) {
       submit_receive(queue.front());
       queue.pop_front();
     }
+    starved_before_[i] = queue.size();
   }
+  shortage_ = false;
 }
 
 void IoUringEngine::turn(std::optional<TimeMs> wake_at) {
@@ -192,7 +264,11 @@ void IoUringEngine::turn(std::optional<TimeMs> wake_at) {
   const auto own_completions = std::exchange(own_completions_, {});
   const std::span<const Ring::Event> events = ring_.take_events(events_);
   for (const Ring::Event& event : events) {
-    if (event.name != kOwn) deliver(event.name, completion_of(event));
+    if ((event.name & kInWaits) != 0) {
+      take_wait_event(event);
+    } else if (event.name != kOwn) {
+      deliver(event.name, completion_of(event));
+    }
   }
   for (const auto& [name, result] : own_completions) deliver(name, {.result = result});
   run_deferred();
@@ -230,6 +306,7 @@ Completion IoUringEngine::completion_of(const Ring::Event& event) {
     completion.lease = lender.lend(buffer_id, static_cast<std::size_t>(std::max(event.result, 0)));
   }
   if (event.result == -ENOBUFS) {
+    shortage_ = true;
     small_buffers_.keep_more_if_exhausted();
     large_buffers_.keep_more_if_exhausted();
   }
@@ -246,6 +323,8 @@ void IoUringEngine::stop() {
   constexpr TimeMs kPatienceMs = 1'000;
   for (std::deque<Receive>& queue : starved_) queue.clear();
   own_completions_.clear();
+  waits_.clear();
+  ring_.abandon_prepared();
   io_uring_sqe& entry = ring_.next_entry();
   ::io_uring_prep_cancel64(&entry, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
   entry.user_data = kOwn;

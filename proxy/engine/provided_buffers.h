@@ -34,6 +34,7 @@ class ProvidedBuffers final : public Lender {
 
   std::uint16_t group() const { return group_; }
   /// Buffers the kernel can take, as far as seen by completions.
+  std::size_t in_ring() const { return in_ring_; }
   bool exhausted() const { return in_ring_ == 0; }
   bool scarce() const { return lent_ > count_ / 2; }
 

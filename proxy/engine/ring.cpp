@@ -75,6 +75,16 @@ io_uring_sqe& Ring::next_entry() {
   return *entry;
 }
 
+void Ring::abandon_prepared() {
+  io_uring_sq& queue = ring_.sq;
+  for (unsigned i = queue.sqe_head; i != queue.sqe_tail; ++i) {
+    io_uring_sqe& entry = queue.sqes[i & queue.ring_mask];
+    const std::uint64_t name = entry.user_data;
+    ::io_uring_prep_nop(&entry);
+    entry.user_data = name;
+  }
+}
+
 unsigned Ring::prepared_entries() {
   // What liburing does before it enters; done here since its waiting calls know no flags.
   io_uring_sq& queue = ring_.sq;

@@ -36,6 +36,9 @@ class Ring {
   /// A cleared entry to fill in; submitted by the next enter().
   io_uring_sqe& next_entry();
 
+  /// Turns what was filled in and not yet submitted into operations that do nothing.
+  void abandon_prepared();
+
   /// Submits what was filled in and, with `wait`, waits for a completion until `timeout_ms` has
   /// passed (nothing: for ever; ignored without `wait`). Returns early on a signal. The system call
   /// is left out when there is nothing to submit and completions are there already.

@@ -288,7 +288,7 @@ void TcpConnection::pump_splice(Side source) {
                          : relay_.counters().bytes_to_client) += direction.pipe->held_bytes;
     } else if (moved == 0) {
       direction.ended = true;
-    } else if (moved == -EAGAIN) {
+    } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
       relay_.pipes().put_back(std::move(*direction.pipe));
       direction.pipe.reset();
       relay_.release_later();
