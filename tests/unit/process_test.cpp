@@ -20,8 +20,8 @@
 #include <string>
 
 #include "proxy/engine/engine.h"
-#include "proxy/process/listen_fds.h"
 #include "proxy/log/log.h"
+#include "proxy/process/listen_fds.h"
 #include "proxy/process/resource_limits.h"
 #include "proxy/process/sd_notify.h"
 #include "proxy/process/signals.h"

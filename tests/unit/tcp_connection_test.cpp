@@ -1,0 +1,534 @@
+// The TCP relay, step by step, over the scripted engine.
+
+#include "proxy/relay/tcp_connection.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "tests/unit/scripted_relay.h"
+
+namespace fairlead {
+namespace {
+
+using Call = ScriptedEngine::Call;
+using Peer = ScriptedEngine::Peer;
+
+/// Run for each way of moving bytes.
+class TcpConnectionTest : public ::testing::TestWithParam<RelayMode> {
+ protected:
+  static RelaySettings settings() { return {.mode = GetParam(), .connections_max = 1'000}; }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, TcpConnectionTest,
+                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
+                         [](const auto& mode) {
+                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
+                         });
+
+bool closed_in_order(const Peer& peer) { return peer.closed && peer.got_fin && !peer.got_reset; }
+
+TEST_P(TcpConnectionTest, RelaysBothWays) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  for (int i = 0; i < 3; ++i) {
+    client.to_relay += "question ";
+    relay.run();
+    backend.to_relay += "answer ";
+    relay.run();
+  }
+  EXPECT_EQ(backend.from_relay, "question question question ");
+  EXPECT_EQ(client.from_relay, "answer answer answer ");
+  EXPECT_EQ(relay.counters().bytes_to_container, backend.from_relay.size());
+  EXPECT_EQ(relay.counters().bytes_to_client, client.from_relay.size());
+  EXPECT_EQ(relay.counters().connections_open, 1U);
+}
+
+TEST_P(TcpConnectionTest, ServerMaySpeakFirst) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  relay.backend().to_relay = "220 ready";
+  relay.run();
+  EXPECT_EQ(client.from_relay, "220 ready");
+}
+
+TEST_P(TcpConnectionTest, ClientClosesItsHalfFirst) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.to_relay = "request";
+  client.fin = true;
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "request");
+  EXPECT_TRUE(backend.got_fin);
+  EXPECT_FALSE(backend.closed);
+  EXPECT_FALSE(client.got_fin);
+
+  relay.advance(3'600'000);
+  backend.to_relay = "late response";
+  relay.run();
+  EXPECT_EQ(client.from_relay, "late response");
+  backend.fin = true;
+  relay.run();
+  EXPECT_TRUE(closed_in_order(client));
+  EXPECT_TRUE(closed_in_order(backend));
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+  EXPECT_EQ(relay.counters().connections_reset, 0U);
+}
+
+TEST_P(TcpConnectionTest, BackendClosesItsHalfFirst) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  backend.to_relay = "bye";
+  backend.fin = true;
+  relay.run();
+  EXPECT_EQ(client.from_relay, "bye");
+  EXPECT_TRUE(client.got_fin);
+  EXPECT_FALSE(client.closed);
+  relay.advance(60'000);
+  client.to_relay = "more";
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "more");
+  client.fin = true;
+  relay.run();
+  EXPECT_TRUE(closed_in_order(client));
+  EXPECT_TRUE(closed_in_order(backend));
+}
+
+TEST_P(TcpConnectionTest, ConnectionWithoutBytes) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect();
+  client.fin = true;
+  relay.run();
+  Peer& backend = relay.backend();
+  EXPECT_TRUE(backend.got_fin);
+  backend.fin = true;
+  relay.run();
+  EXPECT_TRUE(closed_in_order(client));
+  EXPECT_TRUE(closed_in_order(backend));
+}
+
+TEST_P(TcpConnectionTest, EverythingBeforeTheFinIsDelivered) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  const std::string sent(700'000, 's');
+  backend.room = 0;
+  client.to_relay = sent;
+  client.fin = true;
+  relay.run();
+  EXPECT_TRUE(backend.from_relay.empty());
+  EXPECT_FALSE(backend.got_fin);
+  for (int i = 0; i < 6; ++i) {
+    backend.room = 100'000;
+    relay.run();
+    EXPECT_FALSE(backend.got_fin);
+  }
+  backend.room = ScriptedEngine::kUnlimited;
+  relay.run();
+  EXPECT_TRUE(backend.from_relay == sent);
+  EXPECT_TRUE(backend.got_fin);
+  EXPECT_FALSE(client.got_fin);
+}
+
+// Back-pressure.
+
+TEST_P(TcpConnectionTest, StalledReaderStopsTheWriterAndNobodyElse) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  Peer& other_client = relay.connect_through();
+  Peer& other_backend = relay.backend();
+  const std::string sent(8 << 20, 's');
+  backend.room = 0;
+  client.to_relay = sent;
+  relay.run();
+  EXPECT_GT(client.to_relay.size(), sent.size() - (3 << 20)) << "far too much was taken in";
+
+  other_client.to_relay = std::string(1 << 20, 'o');
+  relay.run();
+  EXPECT_EQ(other_backend.from_relay.size(), 1U << 20);
+  // The other direction of the stalled connection goes on, too.
+  backend.to_relay = "still here";
+  relay.run();
+  EXPECT_EQ(client.from_relay, "still here");
+
+  backend.room = ScriptedEngine::kUnlimited;
+  relay.run();
+  EXPECT_TRUE(backend.from_relay == sent);
+}
+
+TEST_P(TcpConnectionTest, MoreStalledConnectionsThanBuffers) {
+  constexpr std::size_t kStalled = 40;
+  ScriptedRelay relay(settings(), 8, 2);
+  std::vector<Peer*> clients;
+  for (std::size_t i = 0; i < kStalled; ++i) {
+    clients.push_back(&relay.connect_through());
+    relay.backend().room = 0;
+    clients[i]->to_relay = std::string(100'000, static_cast<char>('a' + i % 26));
+    relay.run();
+  }
+  Peer& lively = relay.connect_through();
+  lively.to_relay = "through";
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "through");
+  for (std::size_t i = 0; i < kStalled; ++i) {
+    relay.engine.opened()[i]->room = ScriptedEngine::kUnlimited;
+  }
+  relay.run();
+  relay.advance(1'000);
+  for (std::size_t i = 0; i < kStalled; ++i) {
+    EXPECT_EQ(relay.engine.opened()[i]->from_relay,
+              std::string(100'000, static_cast<char>('a' + i % 26)));
+  }
+}
+
+TEST_P(TcpConnectionTest, ShortTransfersLoseNothing) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  relay.engine.shorten = [](Call, std::size_t) -> std::size_t { return 7; };
+  client.to_relay = "every single byte of this arrives, in order, and none of it twice";
+  const std::string sent = client.to_relay;
+  client.fin = true;
+  relay.run();
+  EXPECT_EQ(backend.from_relay, sent);
+  EXPECT_TRUE(backend.got_fin);
+}
+
+TEST_P(TcpConnectionTest, ShortagesOfASendPass) {
+  for (const int error : {-EAGAIN, -ENOBUFS, -ENOMEM, -EINTR}) {
+    ScriptedRelay relay(settings());
+    Peer& client = relay.connect_through();
+    relay.engine.script(Call::send, {error, error, 0, error});
+    relay.engine.script(Call::splice, {0, error, error, 0, error});
+    client.to_relay = std::string(100'000, 'x');
+    client.fin = true;
+    relay.run();
+    relay.advance(1'000);
+    EXPECT_EQ(relay.backend().from_relay.size(), 100'000U) << error;
+    EXPECT_TRUE(relay.backend().got_fin);
+  }
+}
+
+TEST_P(TcpConnectionTest, ReceiveThatFindsNoBufferIsTriedAgain) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  relay.engine.script(Call::receive, {-ENOBUFS, -ENOBUFS});
+  client.to_relay = "bytes";
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "bytes");
+}
+
+// Resets.
+
+TEST_P(TcpConnectionTest, ResetIsPassedOn) {
+  for (const bool by_client : {true, false}) {
+    ScriptedRelay relay(settings());
+    Peer& client = relay.connect_through();
+    Peer& backend = relay.backend();
+    Peer& from = by_client ? client : backend;
+    Peer& to = by_client ? backend : client;
+    from.to_relay = "last words";
+    from.reset();
+    relay.run();
+    EXPECT_EQ(to.from_relay, "last words");
+    EXPECT_TRUE(to.got_reset);
+    EXPECT_FALSE(to.got_fin);
+    EXPECT_TRUE(from.closed);
+    EXPECT_EQ(relay.counters().connections_reset, 1U);
+    EXPECT_EQ(relay.counters().connections_open, 0U);
+  }
+}
+
+TEST_P(TcpConnectionTest, ResetOfASideThatIsNotReadIsNoticed) {
+  for (const bool by_client : {true, false}) {
+    for (const bool half_closed : {true, false}) {
+      ScriptedRelay relay(settings());
+      Peer& client = relay.connect_through();
+      Peer& backend = relay.backend();
+      Peer& from = by_client ? client : backend;
+      Peer& to = by_client ? backend : client;
+      if (half_closed) {
+        from.fin = true;
+      } else {
+        to.room = 0;
+        from.to_relay = std::string(2 << 20, 'x');
+      }
+      relay.run();
+      relay.advance(10'000);
+      EXPECT_FALSE(from.closed);
+      from.reset();
+      relay.run();
+      relay.advance(1'000);
+      EXPECT_TRUE(from.closed);
+      EXPECT_TRUE(to.got_reset);
+    }
+  }
+}
+
+TEST_P(TcpConnectionTest, ResetOfAFullReaderIsPassedOn) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  backend.room = 0;
+  client.to_relay = std::string(2 << 20, 'x');
+  relay.run();
+  backend.reset();
+  relay.run();
+  EXPECT_TRUE(client.got_reset);
+  EXPECT_TRUE(backend.closed);
+}
+
+TEST_P(TcpConnectionTest, ResetAfterBothHalvesAreClosedIsHarmless) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.fin = true;
+  relay.run();
+  relay.advance(1'000);
+  backend.fin = true;
+  backend.to_relay = "bytes";
+  client.reset();
+  relay.run();
+  relay.advance(1'000);
+  EXPECT_TRUE(client.closed);
+  EXPECT_TRUE(backend.closed);
+}
+
+// Connecting.
+
+TEST_P(TcpConnectionTest, RefusedBackendClosesTheClient) {
+  ScriptedRelay relay(settings());
+  for (const int error : {-ECONNREFUSED, -EHOSTUNREACH, -ENETUNREACH, -ETIMEDOUT}) {
+    relay.engine.set_connect_result(error);
+    Peer& client = relay.connect_through();
+    EXPECT_TRUE(client.got_reset);
+    EXPECT_TRUE(relay.backend().closed);
+  }
+  EXPECT_EQ(relay.counters().connections_refused, 4U);
+  relay.engine.set_connect_result(0);
+  Peer& client = relay.connect_through();
+  client.to_relay = "alive";
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "alive");
+}
+
+TEST_P(TcpConnectionTest, BackendThatDoesNotAnswerInTime) {
+  RelaySettings with_timeout = settings();
+  with_timeout.connect_timeout_ms = 5'000;
+  ScriptedRelay relay(with_timeout);
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  relay.advance(4'999);
+  EXPECT_FALSE(client.closed);
+  relay.advance(1);
+  EXPECT_TRUE(client.got_reset);
+  EXPECT_TRUE(relay.backend().closed);
+  EXPECT_EQ(relay.counters().connections_refused, 1U);
+}
+
+TEST_P(TcpConnectionTest, AnswerInTimeEndsTheTimeout) {
+  RelaySettings with_timeout = settings();
+  with_timeout.connect_timeout_ms = 5'000;
+  ScriptedRelay relay(with_timeout);
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  relay.advance(4'000);
+  relay.backend().connect_result = 0;
+  relay.run();
+  relay.advance(60'000);
+  client.to_relay = "late but well";
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "late but well");
+}
+
+TEST_P(TcpConnectionTest, WithoutTimeoutTheKernelDecides) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  relay.advance(3'600'000);
+  EXPECT_FALSE(client.closed);
+  relay.backend().connect_result = -ETIMEDOUT;
+  relay.run();
+  EXPECT_TRUE(client.got_reset);
+}
+
+TEST_P(TcpConnectionTest, ClientGoneWhileConnecting) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  client.reset();
+  relay.run();
+  relay.advance(1'000);
+  EXPECT_TRUE(client.closed);
+  EXPECT_TRUE(relay.backend().closed);
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+}
+
+TEST_P(TcpConnectionTest, ClientGoneAfterSendingWhileConnecting) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  client.to_relay = std::string(1 << 20, 'x');
+  relay.run();
+  client.to_relay.clear();
+  client.reset();
+  relay.run();
+  relay.backend().connect_result = 0;
+  relay.run();
+  relay.advance(1'000);
+  EXPECT_TRUE(client.closed);
+  EXPECT_TRUE(relay.backend().closed);
+}
+
+TEST_P(TcpConnectionTest, WhatClientSendsWhileConnectingIsKept) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  const std::string sent(1 << 20, 'x');
+  client.to_relay = sent;
+  client.fin = true;
+  relay.run();
+  EXPECT_GT(client.to_relay.size(), sent.size() / 2) << "far too much was taken in";
+  relay.backend().connect_result = 0;
+  relay.run();
+  EXPECT_TRUE(relay.backend().from_relay == sent);
+  EXPECT_TRUE(relay.backend().got_fin);
+}
+
+// Shortages.
+
+TEST_P(TcpConnectionTest, NoDescriptorForAnAcceptPausesAndGoesOn) {
+  for (const int error : {-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM}) {
+    ScriptedRelay relay(settings());
+    Peer& open = relay.connect_through();
+    relay.engine.script(Call::accept, {error, error});
+    Peer& client = relay.connect_through();
+    EXPECT_EQ(relay.backends(), 1U);
+    EXPECT_EQ(relay.counters().accept_pauses, 1U);
+    // The established connection is not touched.
+    open.to_relay = "going on";
+    relay.run();
+    EXPECT_EQ(relay.backend().from_relay, "going on");
+    relay.advance(5'000);
+    EXPECT_EQ(relay.backends(), 2U);
+    client.to_relay = "served";
+    relay.run();
+    EXPECT_EQ(relay.backend().from_relay, "served");
+  }
+}
+
+TEST_P(TcpConnectionTest, NoDescriptorForABackendSocketKeepsTheClientsWaitingInOrder) {
+  ScriptedRelay relay(settings());
+  relay.engine.script(Call::open_socket, {-EMFILE, -EMFILE});
+  Peer& first = relay.connect();
+  Peer& second = relay.connect();
+  first.to_relay = "first";
+  second.to_relay = "second";
+  relay.run();
+  EXPECT_EQ(relay.backends(), 0U);
+  EXPECT_FALSE(first.closed);
+  relay.advance(5'000);
+  ASSERT_EQ(relay.backends(), 2U);
+  EXPECT_EQ(relay.engine.opened()[0]->from_relay, "first");
+  EXPECT_EQ(relay.engine.opened()[1]->from_relay, "second");
+}
+
+TEST_P(TcpConnectionTest, BackendSocketThatCannotBeMadeRefusesTheClient) {
+  ScriptedRelay relay(settings());
+  relay.engine.script(Call::open_socket, {-EAFNOSUPPORT});
+  Peer& client = relay.connect_through();
+  EXPECT_TRUE(client.got_reset);
+  EXPECT_EQ(relay.counters().connections_refused, 1U);
+  Peer& next = relay.connect_through();
+  EXPECT_FALSE(next.closed);
+  EXPECT_EQ(relay.counters().connections_open, 1U);
+}
+
+TEST_P(TcpConnectionTest, AtMostSoManyConnections) {
+  RelaySettings limited = settings();
+  limited.connections_max = 2;
+  ScriptedRelay relay(limited);
+  std::vector<Peer*> clients;
+  for (int i = 0; i < 5; ++i) clients.push_back(&relay.connect());
+  relay.run();
+  relay.advance(10'000);
+  EXPECT_EQ(relay.backends(), 2U);
+  EXPECT_EQ(relay.counters().connections_open, 2U);
+  for (std::size_t i = 0; i < clients.size(); ++i) {
+    clients[i]->to_relay = std::to_string(i);
+    clients[i]->fin = true;
+    relay.run();
+    ASSERT_GT(relay.backends(), i);
+    relay.engine.opened()[i]->fin = true;
+    relay.run();
+    EXPECT_EQ(relay.engine.opened()[i]->from_relay, std::to_string(i));
+    EXPECT_TRUE(clients[i]->closed);
+  }
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+}
+
+TEST_P(TcpConnectionTest, WithoutPipesBytesAreCopied) {
+  for (const int error : {-EMFILE, -ENFILE, 4'096}) {
+    ScriptedRelay relay(settings());
+    if (error < 0) {
+      relay.engine.script(Call::open_pipe, {error, error, error, error});
+    } else {
+      relay.engine.set_pipe_room(error);
+    }
+    Peer& client = relay.connect_through();
+    client.to_relay = std::string(300'000, 'x');
+    relay.backend().to_relay = std::string(300'000, 'y');
+    client.fin = true;
+    relay.run();
+    EXPECT_EQ(relay.backend().from_relay.size(), 300'000U);
+    EXPECT_EQ(client.from_relay.size(), 300'000U);
+    EXPECT_TRUE(relay.backend().got_fin);
+  }
+}
+
+// Idle connections and the end.
+
+TEST_P(TcpConnectionTest, IdleConnectionsHaveNoTimer) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  client.to_relay = "bytes";
+  relay.run();
+  relay.advance(10'000);
+  EXPECT_EQ(relay.loop.deadlines.next(), std::nullopt);
+  const std::size_t before = relay.engine.completions();
+  relay.advance(86'400'000);
+  EXPECT_EQ(relay.engine.completions(), before);
+}
+
+TEST_P(TcpConnectionTest, StopsInAnyState) {
+  for (int state = 0; state < 8; ++state) {
+    ScriptedRelay relay(settings());
+    if (state == 0) relay.engine.set_connect_result(std::nullopt);
+    if (state == 1) relay.engine.script(Call::open_socket, {-EMFILE});
+    if (state == 2) relay.engine.script(Call::accept, {-EMFILE});
+    Peer& client = relay.connect_through();
+    client.to_relay = std::string(1 << 20, 'x');
+    if (state == 3) relay.backend().room = 0;
+    if (state == 4) client.fin = true;
+    if (state == 5) client.reset();
+    if (state == 6) relay.connect();
+    if (state < 5) {
+      relay.run();
+      relay.advance(50);
+    } else {
+      relay.engine.turn(std::nullopt);
+    }
+    relay.stop();
+    EXPECT_EQ(relay.engine.operations_in_flight(), 0U);
+  }
+}
+
+}  // namespace
+}  // namespace fairlead
