@@ -105,11 +105,11 @@ def test_ports_and_addresses_that_are_not_given(launch):
     assert error.startswith("-container-ip 0.0.0.0: ")
 
 
-def test_an_engine_that_is_refused(launch, port):
+def test_a_missing_configuration_file(launch, port):
     """Every failure goes the same way, not only those of the socket."""
     arguments = launch.docker_arguments("tcp", ("127.0.0.1", port), CONTAINER)
     error = failure(launch, [*arguments, "-config", "/nowhere/proxy.conf"])
-    assert error == "open /nowhere/proxy.conf: no such file or directory"
+    assert error == "open /nowhere/proxy.conf: no such file or directory (--config)"
 
 
 def serves(proxy, host, backend):
