@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace fairlead {
@@ -34,6 +35,16 @@ void write_sctp_info(std::span<std::byte, kSctpSendControlBytes> control,
   std::memcpy(control.data() + CMSG_LEN(0), &sent, sizeof sent);
 }
 
+SctpNotice read_sctp_notice(std::span<const std::byte> notification) {
+  sctp_assoc_change notice{};
+  std::memcpy(&notice, notification.data(), std::min(sizeof notice, notification.size()));
+  if (notice.sac_type == SCTP_PARTIAL_DELIVERY_EVENT) return SctpNotice::message_given_up;
+  if (notice.sac_type == SCTP_ASSOC_CHANGE && notice.sac_state == SCTP_SHUTDOWN_COMP) {
+    return SctpNotice::shutdown_complete;
+  }
+  return SctpNotice::other;
+}
+
 void set_sctp_options(int fd) {
   const int on = 1;
   ::setsockopt(fd, IPPROTO_SCTP, SCTP_RECVRCVINFO, &on, sizeof on);
@@ -43,10 +54,11 @@ void set_sctp_options(int fd) {
                              .sinit_max_attempts = 0,
                              .sinit_max_init_timeo = 0};
   ::setsockopt(fd, IPPROTO_SCTP, SCTP_INITMSG, &streams, sizeof streams);
-  // A message that was delivered in part and then given up by its sender must not be continued
-  // with the next one.
-  const sctp_event given_up{.se_assoc_id = 0, .se_type = SCTP_PARTIAL_DELIVERY_EVENT, .se_on = 1};
-  ::setsockopt(fd, IPPROTO_SCTP, SCTP_EVENT, &given_up, sizeof given_up);
+  for (const std::uint16_t type :
+       {std::uint16_t{SCTP_ASSOC_CHANGE}, std::uint16_t{SCTP_PARTIAL_DELIVERY_EVENT}}) {
+    const sctp_event event{.se_assoc_id = 0, .se_type = type, .se_on = 1};
+    ::setsockopt(fd, IPPROTO_SCTP, SCTP_EVENT, &event, sizeof event);
+  }
 }
 
 }  // namespace fairlead

@@ -38,9 +38,21 @@ std::optional<SctpMessageInfo> read_sctp_info(const msghdr& message);
 void write_sctp_info(std::span<std::byte, kSctpSendControlBytes> control,
                      const SctpMessageInfo& info);
 
-/// Has received messages tell their stream, sends without delay, and offers as many streams as
-/// there can be, since the relay cannot know how many the other side will ask for. For sockets
-/// without an association; those that a listening socket accepts inherit all of it.
+/// What a notification (MSG_NOTIFICATION) says, as far as a relay needs to know.
+enum class SctpNotice : std::uint8_t {
+  other,
+  /// The association has ended in good order. The side that began the shutdown learns of it in no
+  /// other way: neither poll(2) nor recvmsg(2) tell.
+  shutdown_complete,
+  /// The rest of a message that was delivered in part will not come.
+  message_given_up,
+};
+SctpNotice read_sctp_notice(std::span<const std::byte> notification);
+
+/// Has received messages tell their stream, asks for the notifications above, sends without delay,
+/// and offers as many streams as there can be, since the relay cannot know how many the other side
+/// will ask for. For sockets without an association; those that a listening socket accepts inherit
+/// all of it.
 void set_sctp_options(int fd);
 
 }  // namespace fairlead

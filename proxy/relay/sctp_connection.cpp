@@ -134,13 +134,21 @@ bool SctpConnection::receive(Side source) {
     direction.ended = true;
     return true;
   }
+  const std::span<const std::byte> bytes = buffer.first(static_cast<std::size_t>(result));
   if ((header.msg_flags & MSG_NOTIFICATION) != 0) {
-    // The only one asked for: what was received of a message is all that will come.
-    direction.message = {};
+    switch (read_sctp_notice(bytes)) {
+      case SctpNotice::shutdown_complete:
+        direction.ended = true;
+        break;
+      case SctpNotice::message_given_up:
+        direction.message = {};
+        break;
+      case SctpNotice::other:
+        break;
+    }
     return true;
   }
   const SctpMessageInfo info = read_sctp_info(header).value_or(SctpMessageInfo{});
-  const std::span<const std::byte> bytes = buffer.first(static_cast<std::size_t>(result));
   const bool ends = (header.msg_flags & MSG_EOR) != 0;
   listener_.count_bytes(source == kClient, bytes.size());
   if (ends && direction.message.empty()) {

@@ -253,10 +253,20 @@ TEST_F(SctpRelay, KeepsMessagesThatComeInPartsWhole) {
   EXPECT_THAT(backend().departures, ElementsAre(SctpMessage{"beginend", {.stream = 2}}));
 }
 
+SctpMessage notification(std::uint16_t type, std::uint16_t state = 0) {
+  sctp_assoc_change notice{};
+  notice.sac_type = type;
+  notice.sac_length = sizeof notice;
+  notice.sac_state = state;
+  std::string bytes(sizeof notice, '\0');
+  std::memcpy(bytes.data(), &notice, sizeof notice);
+  return {bytes, {}, int{MSG_NOTIFICATION} | int{MSG_EOR}};
+}
+
 TEST_F(SctpRelay, DropsAMessageThatWasGivenUpHalfWay) {
   connect();
   client().arrivals = {{"half", {.stream = 1}, 0},
-                       {"notice", {}, int{MSG_NOTIFICATION} | int{MSG_EOR}},
+                       notification(SCTP_PARTIAL_DELIVERY_EVENT),
                        {"whole", {.stream = 2}}};
   engine_.settle();
   EXPECT_THAT(backend().departures, ElementsAre(SctpMessage{"whole", {.stream = 2}}));
@@ -297,6 +307,20 @@ TEST_F(SctpRelay, PassesAShutdownOnAfterTheLastMessage) {
   EXPECT_FALSE(backend().aborting);
   EXPECT_FALSE(client().aborting);
   EXPECT_EQ(loop_.counters.connections_open, 0U);
+}
+
+TEST_F(SctpRelay, LearnsByANotificationThatAShutdownItBeganIsComplete) {
+  connect();
+  client().arrivals = {notification(SCTP_ASSOC_CHANGE, SCTP_COMM_UP)};
+  client().peer_shut_down = true;
+  engine_.settle();
+  EXPECT_TRUE(backend().shut_down);
+  EXPECT_THAT(backend().departures, IsEmpty());
+  backend().arrivals = {notification(SCTP_ASSOC_CHANGE, SCTP_SHUTDOWN_COMP)};
+  engine_.settle();
+  EXPECT_TRUE(backend().closed);
+  EXPECT_TRUE(client().closed);
+  EXPECT_FALSE(client().aborting);
 }
 
 TEST_F(SctpRelay, PassesAnAbortOn) {
