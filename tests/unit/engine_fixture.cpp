@@ -117,7 +117,7 @@ void EngineTest::send_text(int fd, std::string_view text) {
 }
 
 std::size_t EngineTest::fill(int fd) {
-  const std::string chunk(64 * 1024, 'x');
+  const std::string chunk(64UL * 1024, 'x');
   std::size_t total = 0;
   while (true) {
     const ssize_t sent = ::send(fd, chunk.data(), chunk.size(), MSG_NOSIGNAL);
@@ -127,7 +127,7 @@ std::size_t EngineTest::fill(int fd) {
 }
 
 std::size_t EngineTest::drain(int fd) {
-  std::string space(64 * 1024, '\0');
+  std::string space(64UL * 1024, '\0');
   std::size_t total = 0;
   while (true) {
     const ssize_t received = ::recv(fd, space.data(), space.size(), MSG_DONTWAIT);

@@ -270,9 +270,9 @@ TEST_P(EngineTurnTest, SplicesThroughAPipe) {
   FileDescriptor read_end;
   FileDescriptor write_end;
   EXPECT_GE(engine_->open_pipe(read_end, write_end, 64 * 1024), 4096);
-  EXPECT_EQ(engine_->splice(from.near.get(), write_end.get(), 64 * 1024), -EAGAIN);
+  EXPECT_EQ(engine_->splice(from.near.get(), write_end.get(), 64UL * 1024), -EAGAIN);
   send_text(from.far.get(), "through");
-  ASSERT_EQ(engine_->splice(from.near.get(), write_end.get(), 64 * 1024), 7);
+  ASSERT_EQ(engine_->splice(from.near.get(), write_end.get(), 64UL * 1024), 7);
   ASSERT_EQ(engine_->splice(read_end.get(), to.near.get(), 7), 7);
   EXPECT_EQ(engine_->shutdown_write(to.near.get()), 0);
   EXPECT_EQ(drain(to.far.get()), 7U);

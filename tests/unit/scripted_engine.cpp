@@ -92,7 +92,7 @@ int ScriptedEngine::scripted_error(Call call) {
   return error;
 }
 
-std::size_t ScriptedEngine::cut(Call call, std::size_t size) {
+std::size_t ScriptedEngine::cut(Call call, std::size_t size) const {
   if (!shorten || size == 0) return size;
   return std::min(size, shorten(call, size));
 }

@@ -180,7 +180,7 @@ class ScriptedEngine final : public Engine {
   Operation& start(Call call, Handler& handler, Tag tag, int fd);
   /// The error that this call is scripted to fail with, or 0.
   int scripted_error(Call call);
-  std::size_t cut(Call call, std::size_t size);
+  std::size_t cut(Call call, std::size_t size) const;
 
   /// What the operation completes with now, if it does.
   std::optional<Completion> try_complete(Operation& operation);

@@ -456,6 +456,7 @@ TEST_P(TcpConnectionTest, AtMostSoManyConnections) {
   limited.connections_max = 2;
   ScriptedRelay relay(limited);
   std::vector<Peer*> clients;
+  clients.reserve(5);
   for (int i = 0; i < 5; ++i) clients.push_back(&relay.connect());
   relay.run();
   relay.advance(10'000);
