@@ -138,8 +138,9 @@ void measure(benchmark::State& state, const TestBed& bed, const Workload& worklo
       break;
     }
     if (proxy > 0) {
-      state.counters["proxy_cpu_s_per_unit"] =
-          (process_tree_cpu_s(proxy) - proxy_before_s) / outcome->units;
+      const double proxy_s = process_tree_cpu_s(proxy) - proxy_before_s;
+      state.counters["proxy_cpu_s_per_unit"] = proxy_s / outcome->units;
+      state.counters["proxy_cores"] = proxy_s / outcome->seconds;
     }
     if (workload.needs_route) {
       const double test_s = process_tree_cpu_s(::getpid()) - test_before_s;

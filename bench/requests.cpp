@@ -40,7 +40,8 @@ Result<Outcome> read_report(const std::string& output, int size_bytes) {
   const auto number = [&](const char* name) { return report[name].get<double>(); };
   if (number("requests") == 0) return failed("wrk: no request succeeded");
   if (number("status_errors") > 0 || number("bytes") < number("requests") * size_bytes) {
-    return failed("wrk: the responses are not what the server has");
+    return failed(fmt::format("wrk: {} of {} responses are errors; {} bytes came",
+                              number("status_errors"), number("requests"), number("bytes")));
   }
   Outcome outcome;
   outcome.seconds = number("duration") * 1e-6;
