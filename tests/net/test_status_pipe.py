@@ -50,10 +50,11 @@ def test_a_status_is_one_write(launch, port):
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     host = ("127.0.0.1", port)
     with ours, tcp.listen(*host):
-        launch.start(launch.docker_arguments("tcp", host, CONTAINER), at_3=theirs.fileno())
+        proxy = launch.start(launch.docker_arguments("tcp", host, CONTAINER), at_3=theirs.fileno())
         theirs.close()
         assert ours.recv(4096).startswith(b"1\nfailed to listen on ")
         assert ours.recv(4096) == b""
+        assert proxy.wait() == 1
 
 
 @pytest.mark.parametrize("proto", ["tcp", "udp"])
