@@ -1,5 +1,6 @@
 """TCP peers for tests: both ends of a relayed connection are held by the test itself."""
 
+import contextlib
 import errno
 import select
 import socket
@@ -45,6 +46,13 @@ def connect(host, port, source=None):
         client.close()
         raise
     return client
+
+
+def reach(host, port):
+    """Someone listens there. A proxy whose backend refuses resets the client at once, perhaps before
+    connect() returns, and that shows it as well."""
+    with contextlib.suppress(ConnectionResetError):
+        connect(host, port).close()
 
 
 def accept(listener):

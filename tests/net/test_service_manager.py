@@ -24,7 +24,7 @@ def test_ready_and_stopping_are_told(launch, manager, port):
     proxy = launch.start(["-p", f"127.0.0.1:{port}:127.0.0.1:9"],
                          environment={"NOTIFY_SOCKET": manager.path})
     assert manager.receive() == "READY=1"
-    tcp.connect("127.0.0.1", port).close()
+    tcp.reach("127.0.0.1", port)
     proxy.stop()
     assert manager.receive() == "STOPPING=1"
     assert manager.receive(0.05) is None
@@ -60,7 +60,7 @@ def test_nobody_at_the_notify_socket_is_no_obstacle(launch, port):
     proxy = launch.start(["-p", f"127.0.0.1:{port}:127.0.0.1:9"],
                          environment={"NOTIFY_SOCKET": "/nowhere/notify"})
     proxy.wait_for_log("/nowhere/notify")
-    tcp.connect("127.0.0.1", port).close()
+    tcp.reach("127.0.0.1", port)
 
 
 def test_sockets_are_taken_from_the_manager(launch, manager):
@@ -106,4 +106,4 @@ def test_sockets_for_another_process_are_left_alone(launch, manager, port):
                  environment={"NOTIFY_SOCKET": manager.path, "LISTEN_FDS": "1",
                               "LISTEN_PID": str(os.getpid())})
     assert manager.receive() == "READY=1"
-    tcp.connect("127.0.0.1", port).close()
+    tcp.reach("127.0.0.1", port)

@@ -41,7 +41,7 @@ def test_the_port_is_served_when_success_is_told(launch):
         for _ in range(20):
             host = ("127.0.0.1", next_port())
             launch.docker("tcp", host, tcp.address(backend))
-            tcp.connect(*host).close()
+            tcp.reach(*host)
 
 
 def test_a_status_is_one_write(launch, port):
