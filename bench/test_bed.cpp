@@ -240,8 +240,8 @@ Result<void> TestBed::start_services() {
 
 void TestBed::flush_connection_tracking() const {
   // Without the tool the short time-outs above have to do.
-  static const std::string tool = find_program("conntrack");
-  if (!tool.empty()) (void)run_command({tool, "-F"}, {.network = &host_});
+  static const std::string kTool = find_program("conntrack");
+  if (!kTool.empty()) (void)run_command({kTool, "-F"}, {.network = &host_});
 }
 
 }  // namespace fairlead::bench
