@@ -175,9 +175,8 @@ void UdpSessions::set_bucket_count(std::size_t count) {
 }
 
 void UdpSessions::touch(UdpSession& session) {
-  const TimeMs now = loop_.engine.now();
-  // Once a millisecond is enough to be exact.
-  if (session.due != now + in_order_of_use_.duration_ms()) in_order_of_use_.set(session, now);
+  // Also when the clock has not moved: the order counts, and a flood may come within one tick.
+  in_order_of_use_.set(session, loop_.engine.now());
 }
 
 void UdpSessions::on_deadline(Deadline& deadline) { end(static_cast<UdpSession&>(deadline)); }

@@ -380,6 +380,18 @@ TEST_F(UdpRelay, AFullTableEvictsTheLeastRecentlyUsed) {
   EXPECT_EQ(loop_.counters.sessions_open, 3U);
 }
 
+TEST_F(UdpRelay, TheOrderOfUseIsExactWithinOneTickOfTheClock) {
+  settings_.sessions_max = 3;
+  serve();
+  for (const int client : {1, 2, 3, 1, 4, 5}) {
+    arrive("x", client);
+    engine_.settle();
+  }
+  EXPECT_FALSE(engine_.opened(0).closed) << "used after the second and the third";
+  EXPECT_TRUE(engine_.opened(1).closed);
+  EXPECT_TRUE(engine_.opened(2).closed);
+}
+
 TEST_F(UdpRelay, EvictedSessionsStillPassOnWhatWasReceivedWithThem) {
   settings_.sessions_max = 2;
   serve();
