@@ -1,0 +1,29 @@
+# bash completion of fairlead-proxy
+
+_fairlead_proxy() {
+  local word=${COMP_WORDS[COMP_CWORD]} option=${COMP_WORDS[COMP_CWORD - 1]}
+  # Readline makes `=` a word of its own.
+  if [[ $word == = ]]; then
+    word=
+  elif [[ $option == = ]]; then
+    option=${COMP_WORDS[COMP_CWORD - 2]}
+  fi
+  case $option in
+    --engine) mapfile -t COMPREPLY < <(compgen -W 'auto io_uring epoll' -- "$word") ;;
+    --relay) mapfile -t COMPREPLY < <(compgen -W 'auto copy splice' -- "$word") ;;
+    --log-level)
+      mapfile -t COMPREPLY < <(compgen -W 'trace debug info warn error off' -- "$word")
+      ;;
+    --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$word") ;;
+    --config)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      ;;
+    -p | --publish | --connect-timeout | --udp-timeout | --max-connections | --max-udp-sessions) ;;
+    *)
+      mapfile -t COMPREPLY < <(compgen -W '
+        -p --publish --engine --relay --connect-timeout --udp-timeout --max-connections
+        --max-udp-sessions --log-level --log-format --config -v --version -h --help' -- "$word")
+      ;;
+  esac
+} && complete -F _fairlead_proxy fairlead-proxy

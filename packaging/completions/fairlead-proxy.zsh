@@ -1,0 +1,15 @@
+#compdef fairlead-proxy
+
+_arguments -s -S \
+  '*'{-p+,--publish=}'[publish a port or a range]:mapping ([HOST-IP\:]PORT[-END]\:CONTAINER-IP\:PORT[-END][/PROTOCOL])' \
+  '--engine=[how to wait for the kernel]:engine:(auto io_uring epoll)' \
+  '--relay=[how TCP bytes are moved]:way:(auto copy splice)' \
+  '--connect-timeout=[how long a container may take to accept]:seconds' \
+  '--udp-timeout=[when an idle UDP session ends]:seconds' \
+  '--max-connections=[TCP and SCTP connections at a time]:number' \
+  '--max-udp-sessions=[UDP sessions at a time]:number' \
+  '--log-level=[what is logged]:level:(trace debug info warn error off)' \
+  '--log-format=[how it is logged]:format:(text json)' \
+  '--config=[read options from this file]:file:_files' \
+  '(- *)'{-v,--version}'[print version information]' \
+  '(- *)'{-h,--help}'[print the options]'

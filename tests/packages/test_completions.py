@@ -1,0 +1,39 @@
+"""Every shell offers what the program takes, asked as the shell itself asks."""
+
+import re
+import subprocess
+
+import pytest
+
+from programs import PROGRAMS, help_options
+from shells import SHELLS
+
+
+@pytest.fixture(params=SHELLS)
+def shell(request, program, tmp_path):
+    return SHELLS[request.param](program, tmp_path)
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request):
+    return request.param
+
+
+def accepted(program, option):
+    """The words that the program's own error lists, if it lists any."""
+    refused = subprocess.run([PROGRAMS[program].binary, f"--{option}=?"], stderr=subprocess.PIPE,
+                             text=True).stderr
+    words = re.search(r"\?\": accepted: ((?:[a-z_]+, )+[a-z_]+)$", refused.strip())
+    return set(words.group(1).split(", ")) if words else None
+
+
+def test_all_options_are_offered(shell, program):
+    assert {offer for offer in shell.offers("--") if offer.startswith("--")} == help_options(program)
+
+
+def test_values_are_offered(shell, program):
+    options = {name: words for name in help_options(program)
+               if (words := accepted(program, name.strip("-")))}
+    assert options
+    for option, words in options.items():
+        assert shell.offers(option, "") == words, option

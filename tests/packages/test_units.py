@@ -1,0 +1,70 @@
+"""The systemd units: what systemd says of them, and the proxy under what they forbid.
+
+systemd itself is not started.
+"""
+
+import os
+import pathlib
+import shutil
+
+import pytest
+
+from clients import ask_tcp, ask_udp
+from docker_daemon import wait_until
+from under_unit import settings
+
+UNITS = "/usr/lib/systemd/system"
+SERVICE = f"{UNITS}/fairlead-proxy@.service"
+_HERE = pathlib.Path(__file__).parent
+
+
+def test_verify_finds_nothing(installed):
+    for unit in ("fairlead-proxy@web.service", "fairlead-proxy@8080.socket"):
+        verified = installed.run("systemd-analyze", "verify", f"{UNITS}/{unit}", check=False)
+        complaints = [line for line in verified.stderr.splitlines() if "fairlead" in line]
+        assert (verified.returncode, complaints) == (0, []), unit
+
+
+def test_exposure_is_low(installed):
+    """Of 100; a service that forbids nothing has 96."""
+    installed.run("systemd-analyze", "security", "--offline=true", "--threshold=20", SERVICE)
+
+
+def capabilities(machine, name):
+    """`+net_bind_service`, as setpriv takes what a setting of the unit lists."""
+    words = dict(settings(machine.path(SERVICE)))[name].split()
+    return ",".join("+" + word.removeprefix("CAP_").lower() for word in words)
+
+
+def start_under_unit(machine, *command):
+    """As a user that is nobody, with the capabilities and the system calls of the unit."""
+    shutil.copy(_HERE / "under_unit.py", machine.path("/run"))
+    ambient = capabilities(machine, "AmbientCapabilities")
+    bounding = capabilities(machine, "CapabilityBoundingSet")
+    return machine.start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                         f"--bounding-set=-all,{bounding}", f"--inh-caps=-all,{ambient}",
+                         f"--ambient-caps=-all,{ambient}", "/run/under_unit.py", SERVICE, *command)
+
+
+@pytest.fixture(scope="module")
+def service(installed):
+    """What the proxy publishes: an echo on port 80, for as long as the machine lives."""
+    installed.start("/usr/bin/python3", "-B", str(_HERE.parent / "docker/service.py"), "80")
+    wait_until(lambda: {("tcp", 80), ("udp", 80)} <= installed.listening(), "the service listens")
+
+
+@pytest.mark.parametrize("relay", ["copy", "splice"])
+@pytest.mark.parametrize("engine", ["io_uring", "epoll"])
+def test_proxy_lives_with_what_its_unit_forbids(installed, service, engine, relay):
+    with open(installed.path("/run/web.conf"), "w", encoding="ascii") as config:
+        config.write(f"engine = {engine}\nrelay = {relay}\npublish = 127.0.0.1:81:127.0.0.1:80\n"
+                     "publish = 127.0.0.1:81:127.0.0.1:80/udp\n")
+    proxy = start_under_unit(installed, "fairlead-proxy", "--config", "/run/web.conf")
+    wait_until(lambda: ("udp", 81) in installed.listening(), "the proxy listens")
+    [pid] = installed.processes(installed.path("/usr/bin/fairlead-proxy"))
+    try:
+        ask_tcp(installed.network(), "127.0.0.1", 81, os.urandom(1 << 20))
+        ask_udp(installed.network(), "127.0.0.1", 81)
+    finally:
+        installed.run("kill", str(pid))
+        assert proxy.wait(timeout=10) == 0
