@@ -88,6 +88,8 @@ void Proxy::run() {
   log_info(fmt::format("stop on SIG{}: {}", ::sigabbrev_np(signals_.stop_signal()),
                        counters_text(loop_.counters)));
   engine_->stop();
+  // The service manager is told of the end from where it told us its address.
+  loop_.dialler.go_home();
 }
 
 std::vector<std::string> served_text(std::vector<ServedPort> ports) {

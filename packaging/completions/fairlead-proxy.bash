@@ -15,6 +15,9 @@ _fairlead_proxy() {
       mapfile -t COMPREPLY < <(compgen -W 'trace debug info warn error off' -- "$word")
       ;;
     --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$word") ;;
+    --container-netns)
+      mapfile -t COMPREPLY < <(compgen -W 'auto' -f -- "$word")
+      ;;
     --config)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -22,8 +25,8 @@ _fairlead_proxy() {
     -p | --publish | --connect-timeout | --udp-timeout | --max-connections | --max-udp-sessions) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
-        -p --publish --engine --relay --connect-timeout --udp-timeout --max-connections
-        --max-udp-sessions --log-level --log-format --config -v --version -h --help' -- "$word")
+        -p --publish --engine --relay --connect-timeout --udp-timeout --container-netns
+        --max-connections --max-udp-sessions --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac
 } && complete -F _fairlead_proxy fairlead-proxy

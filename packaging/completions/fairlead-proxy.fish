@@ -6,6 +6,7 @@ complete -c fairlead-proxy -l engine -x -a 'auto io_uring epoll' -d 'how to wait
 complete -c fairlead-proxy -l relay -x -a 'auto copy splice' -d 'how TCP bytes are moved'
 complete -c fairlead-proxy -l connect-timeout -x -d 'how long a container may take to accept'
 complete -c fairlead-proxy -l udp-timeout -x -d 'when an idle UDP session ends'
+complete -c fairlead-proxy -l container-netns -r -a 'auto' -d 'dial from inside the network namespace of the container'
 complete -c fairlead-proxy -l max-connections -x -d 'TCP and SCTP connections at a time'
 complete -c fairlead-proxy -l max-udp-sessions -x -d 'UDP sessions at a time'
 complete -c fairlead-proxy -l log-level -x -a 'trace debug info warn error off' -d 'what is logged'

@@ -1,11 +1,16 @@
 #compdef fairlead-proxy
 
+_fairlead_netns() {
+  _alternative 'ways:way:(auto pid\: name\:)' 'files:file:_files'
+}
+
 _arguments -s -S \
   '*'{-p+,--publish=}'[publish a port or a range]:mapping ([HOST-IP\:]PORT[-END]\:CONTAINER-IP\:PORT[-END][/PROTOCOL])' \
   '--engine=[how to wait for the kernel]:engine:(auto io_uring epoll)' \
   '--relay=[how TCP bytes are moved]:way:(auto copy splice)' \
   '--connect-timeout=[how long a container may take to accept]:seconds' \
   '--udp-timeout=[when an idle UDP session ends]:seconds' \
+  '--container-netns=[dial from inside the network namespace of the container]:namespace:_fairlead_netns' \
   '--max-connections=[TCP and SCTP connections at a time]:number' \
   '--max-udp-sessions=[UDP sessions at a time]:number' \
   '--log-level=[what is logged]:level:(trace debug info warn error off)' \

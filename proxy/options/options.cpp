@@ -88,6 +88,13 @@ Result<void> set_max_udp_sessions(Options& options, std::string_view value) {
   return set_number(options.relay.sessions_max, value, std::size_t{1}, kCountLimit);
 }
 
+Result<void> set_container_netns(Options& options, std::string_view value) {
+  auto netns = ContainerNetns::parse(value);
+  if (!netns) return std::unexpected(netns.error());
+  options.relay.dial.netns = std::move(*netns);
+  return {};
+}
+
 Result<void> set_log_level(Options& options, std::string_view value) {
   static constexpr std::array<Word<LogLevel>, 6> kWords = {{{"trace", LogLevel::trace},
                                                             {"debug", LogLevel::debug},
@@ -125,6 +132,11 @@ constexpr std::array kDefinitions = {
     OptionDefinition{"udp-timeout", 0, "Relay", "SECONDS",
                      "end a UDP session when neither side has sent for so long (default: 90)",
                      set_udp_timeout},
+    OptionDefinition{"container-netns", 0, "Dial", "NETNS",
+                     "dial from inside the container's network namespace, over its own loopback: "
+                     "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
+                     "the namespace that has the container's address (default: dial from the host)",
+                     set_container_netns},
     OptionDefinition{"max-connections", 0, "Limits", "N",
                      "TCP and SCTP connections at a time; further clients wait to be accepted "
                      "(default: what the limit of open files allows)",

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "proxy/dial/dialler.h"
 #include "proxy/engine/engine.h"
 #include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
@@ -17,6 +18,7 @@ namespace fairlead {
 /// The options that the relays need.
 struct RelaySettings {
   RelayMode mode = RelayMode::automatic;
+  DialSettings dial{};
   /// Until an idle UDP session ends, whichever side was heard last.
   TimeMs udp_timeout_ms = 90'000;
   /// 0: the kernel's own limit (tcp_syn_retries, about two minutes).
@@ -36,6 +38,7 @@ struct Loop {
   Engine& engine;
   RelaySettings settings;
   Deadlines deadlines{};
+  Dialler dialler{engine, deadlines, settings.dial};
   Counters counters{};
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};

@@ -64,7 +64,7 @@ void SctpListener::open(FileDescriptor client) {
   const std::size_t limit = loop_.settings.connections_max;
   const int fd = limit > 0 && loop_.counters.connections_open >= limit
                      ? -EMFILE
-                     : engine().open_socket(backend_.family(), SOCK_STREAM, IPPROTO_SCTP);
+                     : loop_.dialler.open_socket(Protocol::sctp, backend_);
   if (fd < 0) {
     engine().reset_on_close(client.get());
     engine().close(std::move(client));

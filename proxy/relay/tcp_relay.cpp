@@ -41,7 +41,7 @@ TcpRelay::~TcpRelay() {
 
 TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& backend) {
   if (room() == 0) return Opened::full;
-  const int backend_fd = engine().open_socket(backend.family(), SOCK_STREAM, 0);
+  const int backend_fd = loop_.dialler.open_socket(Protocol::tcp, backend);
   if (backend_fd < 0) {
     if (is_shortage(-backend_fd)) return Opened::shortage;
     ++loop_.counters.connections_refused;

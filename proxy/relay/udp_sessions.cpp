@@ -123,7 +123,7 @@ UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
 FileDescriptor UdpSessions::connected_socket(const UdpPort& port) {
   Engine& engine = loop_.engine;
   const SocketAddress& backend = port.backend_address;
-  const int fd = engine.open_socket(backend.family(), SOCK_DGRAM, 0);
+  const int fd = loop_.dialler.open_socket(Protocol::udp, backend);
   if (fd < 0) {
     socket_refused(port, "socket", -fd);
     return {};

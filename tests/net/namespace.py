@@ -30,6 +30,10 @@ class Namespace:
         self.link = f"fl{number}"
         self.outer, self.inner = f"10.77.{number}.1", f"10.77.{number}.2"
         self.outer6, self.inner6 = f"fd77:{number}::1", f"fd77:{number}::2"
+        self.make()
+
+    def make(self):
+        """Also to make it anew, after close(): the same names and addresses."""
         ip("netns", "add", self.name)
         try:
             ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0",
