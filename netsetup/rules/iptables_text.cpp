@@ -28,7 +28,6 @@
 namespace fairlead {
 namespace {
 
-constexpr std::string_view kUserChain = "FAIRLEAD-USER";
 constexpr std::array<std::string_view, 3> kTables = {"raw", "nat", "filter"};
 
 template <typename... Arguments>
@@ -71,16 +70,23 @@ PortRule translation_rule(const Translation& translation) {
   return {translation.protocol, translation.host_ports, std::move(text)};
 }
 
+/// Ends a rule that drops. The reason is for whoever looks at the rules or their counters.
+std::string drop(std::string_view reason) {
+  return fmt::format("-m comment --comment \"{}\" -j DROP", reason);
+}
+
 ChainRules raw_table(const RuleSet& rules, Family family) {
   ChainRules chains;
   std::vector<std::string>& chain = chains["FAIRLEAD"];
   std::set<std::string> hairpin;
   for (const InterfacePrefix& pair : rules.hairpin) hairpin.insert(pair.interface);
   if (family == Family::v4) {
-    for (const std::string& bridge : hairpin) append(chain, "-d 127.0.0.0/8 -i {} -j DROP", bridge);
+    for (const std::string& bridge : hairpin) {
+      append(chain, "-d 127.0.0.0/8 -i {} {}", bridge, drop("host loopback from a bridge"));
+    }
     for (const LoopbackPort& port : rules.loopback_ports) {
-      append(chain, "-d {} ! -i lo {} -j DROP", host_prefix(port.host_ip),
-             dport(port.protocol, port.host_ports));
+      append(chain, "-d {} ! -i lo {} {}", host_prefix(port.host_ip),
+             dport(port.protocol, port.host_ports), drop("loopback port from outside"));
     }
   }
   for (const InterfacePrefix& pair : rules.home) {
@@ -89,7 +95,8 @@ ChainRules raw_table(const RuleSet& rules, Family family) {
   }
   for (const Subnet& subnet : rules.guarded) {
     if (subnet.family() != family) continue;
-    append(chain, "-d {} -m addrtype ! --dst-type LOCAL -j DROP", subnet.to_string());
+    append(chain, "-d {} -m addrtype ! --dst-type LOCAL {}", subnet.to_string(),
+           drop("direct access"));
   }
   return chains;
 }
@@ -145,20 +152,20 @@ ChainRules filter_table(const RuleSet& rules) {
     append(entry, "-i {} -j FAIRLEAD-FORWARD", bridge);
     append(entry, "-o {} -j FAIRLEAD-FORWARD", bridge);
   }
-  chains["FAIRLEAD-FORWARD"] = {fmt::format("-j {}", kUserChain),
+  chains["FAIRLEAD-FORWARD"] = {fmt::format("-j {}", kIptablesUserChain),
                                 "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
                                 "-j FAIRLEAD-ISOLATION", "-j ACCEPT"};
-  chains[std::string(kUserChain)] = {};
+  chains[std::string(kIptablesUserChain)] = {};
   std::vector<std::string>& isolation = chains["FAIRLEAD-ISOLATION"];
   for (const InterfacePair& pair : rules.open) {
     append(isolation, "-i {} -o {} -j ACCEPT", pair.from, pair.to);
   }
   for (const std::string& bridge : rules.internal) {
-    append(isolation, "-i {} -j DROP", bridge);
-    append(isolation, "-o {} -j DROP", bridge);
+    append(isolation, "-i {} {}", bridge, drop("internal network"));
+    append(isolation, "-o {} {}", bridge, drop("internal network"));
   }
   for (const std::string& bridge : rules.bridges) {
-    append(isolation, "-o {} -m conntrack ! --ctstate DNAT -j DROP", bridge);
+    append(isolation, "-o {} -m conntrack ! --ctstate DNAT {}", bridge, drop("unpublished port"));
   }
   return chains;
 }
@@ -206,13 +213,13 @@ std::string change_body(const IptablesPresent& present, std::string_view table,
   std::string removals;
   for (const auto& [chain, lines] : wanted) {
     const auto found = there.find(chain);
-    if (found != there.end() && (found->second == lines || chain == kUserChain)) continue;
+    if (found != there.end() && (found->second == lines || chain == kIptablesUserChain)) continue;
     declarations += fmt::format(":{} - [0:0]\n", chain);
     append_rules(rules, chain, lines);
   }
   // A chain is emptied before any is deleted: they may lead to one another.
   for (const auto& [chain, lines] : there) {
-    if (wanted.contains(chain) || chain == kUserChain) continue;
+    if (wanted.contains(chain) || chain == kIptablesUserChain) continue;
     declarations += fmt::format(":{} - [0:0]\n", chain);
     removals += fmt::format("-X {}\n", chain);
   }
@@ -236,6 +243,15 @@ const std::vector<IptablesHook>& iptables_hooks() {
       {"filter", "FORWARD", "-j FAIRLEAD"},
   };
   return kHooks;
+}
+
+std::optional<std::string_view> iptables_drop_reason(std::string_view rule) {
+  constexpr std::string_view kComment = "--comment \"";
+  constexpr std::string_view kEnd = "\" -j DROP";
+  const std::size_t comment = rule.find(kComment);
+  if (comment == std::string_view::npos || !rule.ends_with(kEnd)) return std::nullopt;
+  rule.remove_suffix(kEnd.size());
+  return rule.substr(comment + kComment.size());
 }
 
 IptablesPresent parse_iptables_save(std::string_view text) {
@@ -291,7 +307,7 @@ std::string iptables_remove_text(const IptablesPresent& present) {
     std::string declarations;
     std::string removals;
     for (const auto& [chain, lines] : table_of(present.tables, table)) {
-      if (chain == kUserChain && !lines.empty()) continue;
+      if (chain == kIptablesUserChain && !lines.empty()) continue;
       declarations += fmt::format(":{} - [0:0]\n", chain);
       removals += fmt::format("-X {}\n", chain);
     }

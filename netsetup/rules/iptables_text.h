@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,9 @@
 #include "netsetup/rules/rule_set.h"
 
 namespace fairlead {
+
+/// What the user puts in it is never touched.
+constexpr std::string_view kIptablesUserChain = "FAIRLEAD-USER";
 
 /// Tables by name ("filter", "nat", "raw"), each with all of our chains and no one else's; the
 /// rules are written as iptables-save prints them, so that the two can be compared.
@@ -28,6 +32,9 @@ struct IptablesHook {
 
 /// The hooks of every rule set; fixed.
 const std::vector<IptablesHook>& iptables_hooks();
+
+/// Why a rule of ours drops packets, from its comment; nothing for other rules.
+std::optional<std::string_view> iptables_drop_reason(std::string_view rule);
 
 /// What iptables-save shows of ours: our chains, and the hooks that are there.
 struct IptablesPresent {

@@ -50,9 +50,9 @@ constexpr std::string_view kFamilySetDefinitions = R"(
   set own_any{0} {{ type ifname . inet_proto . inet_service; }}
   set own_addr{0} {{ type ifname . {1} . inet_proto . inet_service; }}
   set own_range{0} {{ type ifname . {1} . inet_proto . inet_service; flags interval; }}
-  map dnat_any{0} {{ type inet_proto . inet_service : {1} . inet_service; }}
-  map dnat_addr{0} {{ type {1} . inet_proto . inet_service : {1} . inet_service; }}
-  map dnat_range{0} {{ type {1} . inet_proto . inet_service : {1}; flags interval; }}
+  map dnat_any{0} {{ type inet_proto . inet_service : {1} . inet_service; counter; }}
+  map dnat_addr{0} {{ type {1} . inet_proto . inet_service : {1} . inet_service; counter; }}
+  map dnat_range{0} {{ type {1} . inet_proto . inet_service : {1}; flags interval; counter; }}
 )";
 
 constexpr std::string_view kChains = R"(
@@ -348,6 +348,23 @@ NftablesElements nftables_elements(const RuleSet& rules) {
         "");
   }
   return elements;
+}
+
+std::map<std::string, std::size_t> nftables_chain_sizes() {
+  std::map<std::string, std::size_t> sizes;
+  std::string chain;
+  std::string_view rest = kRules;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find('\n');
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    if (line.starts_with("  chain ")) {
+      chain = line.substr(8, line.find(' ', 8) - 8);
+    } else if (line.starts_with("    ")) {
+      ++sizes[chain];
+    }
+  }
+  return sizes;
 }
 
 std::string nftables_load_text(const NftablesElements& elements) {

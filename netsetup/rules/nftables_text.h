@@ -15,6 +15,9 @@ using NftablesElements = std::map<std::string, std::map<std::string, std::string
 
 NftablesElements nftables_elements(const RuleSet& rules);
 
+/// Every chain of the table but the user's, and how many rules it has.
+std::map<std::string, std::size_t> nftables_chain_sizes();
+
 /// One transaction that makes the table as it has to be, whatever was in it before; the chain
 /// `user` is made where it is missing and otherwise left alone.
 std::string nftables_load_text(const NftablesElements& elements);

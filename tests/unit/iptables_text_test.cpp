@@ -115,6 +115,20 @@ TEST(IptablesText, ReadsBackWhatIptablesSaveShows) {
   EXPECT_THAT(text, Not(HasSubstr("OTHER")));
 }
 
+TEST(IptablesText, EveryRuleThatDropsSaysWhy) {
+  Networks networks = sample_networks(Mode::dnat);
+  networks[0].internal = true;
+  for (const auto& [table, chains] : iptables_tables(plan(networks), Family::v4)) {
+    for (const auto& [chain, rules] : chains) {
+      for (const std::string& rule : rules) {
+        EXPECT_EQ(rule.ends_with("-j DROP"), iptables_drop_reason(rule).has_value()) << rule;
+      }
+    }
+  }
+  EXPECT_EQ(iptables_drop_reason("-i br0 -m comment --comment \"direct access\" -j DROP"),
+            "direct access");
+}
+
 TEST(IptablesText, RemovalSparesTheUsersRules) {
   IptablesPresent present =
       iptables_all_present(iptables_tables(plan(sample_networks(Mode::both)), Family::v4));

@@ -50,6 +50,13 @@ TEST(NftablesText, NeighbouringPortsOfTheProxyAreOneElement) {
   EXPECT_EQ(apart.at("own_any4").size(), 200U);
 }
 
+TEST(NftablesText, KnowsTheSizesOfItsChains) {
+  const auto sizes = nftables_chain_sizes();
+  EXPECT_EQ(sizes.size(), 7U);
+  EXPECT_EQ(sizes.at("nat-prerouting"), 1U);
+  EXPECT_EQ(sizes.at("bridged"), 8U);
+}
+
 TEST(NftablesText, WhatGoesIsDeletedBeforeWhatComesIsAdded) {
   const std::string text =
       nftables_change_text(nftables_elements(plan(with_ports(Mode::both, 8000, 2, 1))),
