@@ -1,7 +1,6 @@
 #include "proxy/engine/epoll_engine.h"
 
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "proxy/engine/buffer_pool.h"
+#include "proxy/log/log.h"
 
 // Theory of operation
 //
@@ -307,7 +307,7 @@ void EpollEngine::turn(std::optional<TimeMs> wake_at) {
   const int count = ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()),
                                  milliseconds_to_wait(wake_at));
   if (count < 0 && errno != EINTR) {
-    spdlog::critical("epoll_wait: {}", errno_text(errno));
+    log_error("epoll_wait: " + errno_text(errno));
     std::abort();
   }
   update_now();

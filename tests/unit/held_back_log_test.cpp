@@ -1,45 +1,42 @@
 #include "proxy/relay/held_back_log.h"
 
 #include <gtest/gtest.h>
-#include <spdlog/sinks/ostream_sink.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <memory>
 #include <sstream>
 #include <string>
+
+#include "proxy/log/log.h"
 
 namespace fairlead {
 namespace {
 
 class HeldBackLogTest : public ::testing::Test {
  protected:
-  HeldBackLogTest() : before_(spdlog::default_logger()) {
-    auto logger = std::make_shared<spdlog::logger>(
-        "test", std::make_shared<spdlog::sinks::ostream_sink_st>(lines_));
-    logger->set_pattern("%l %v");
-    spdlog::set_default_logger(std::move(logger));
+  HeldBackLogTest() {
+    set_up_log(LogLevel::info, LogFormat::text);
+    testing::internal::CaptureStderr();
   }
-  ~HeldBackLogTest() override { spdlog::set_default_logger(before_); }
+  ~HeldBackLogTest() override { testing::internal::GetCapturedStderr(); }
 
-  /// What was logged since the last call.
+  /// What was logged since the last call, without the time.
   std::string logged() {
-    std::string text = lines_.str();
-    lines_.str("");
+    std::istringstream lines(testing::internal::GetCapturedStderr());
+    testing::internal::CaptureStderr();
+    std::string text;
+    for (std::string line; std::getline(lines, line);) {
+      text += line.substr(line.find(' ') + 1) + '\n';
+    }
     return text;
   }
 
   HeldBackLog log_;
   static constexpr TimeMs kStart = 1'000'000;
-
- private:
-  std::shared_ptr<spdlog::logger> before_;
-  std::ostringstream lines_;
 };
 
 TEST_F(HeldBackLogTest, LogsTheFirstFew) {
   for (int i = 0; i < HeldBackLog::kLinesPerInterval; ++i) log_.warn(kStart + i, "refused");
-  EXPECT_EQ(logged(), "warning refused\nwarning refused\nwarning refused\n");
+  EXPECT_EQ(logged(), "warn refused\nwarn refused\nwarn refused\n");
   EXPECT_EQ(log_.held_back(), 0U);
 }
 
@@ -51,10 +48,10 @@ TEST_F(HeldBackLogTest, CountsTheOthersAndTellsLater) {
   EXPECT_EQ(log_.held_back(), 1'000U);
 
   log_.warn(kStart + HeldBackLog::kIntervalMs, "refused again");
-  EXPECT_EQ(logged(), "warning refused again (1000 more like this were held back)\n");
+  EXPECT_EQ(logged(), "warn refused again (1000 more like this were held back)\n");
   EXPECT_EQ(log_.held_back(), 0U);
   log_.warn(kStart + HeldBackLog::kIntervalMs, "refused again");
-  EXPECT_EQ(logged(), "warning refused again\n");
+  EXPECT_EQ(logged(), "warn refused again\n");
 }
 
 TEST_F(HeldBackLogTest, EachIntervalHasItsFew) {
@@ -68,12 +65,12 @@ TEST_F(HeldBackLogTest, EachIntervalHasItsFew) {
 TEST_F(HeldBackLogTest, AnEventAfterALongTimeIsLoggedAtOnce) {
   log_.warn(kStart, "first");
   log_.warn(kStart + 86'400'000, "next day");
-  EXPECT_EQ(logged(), "warning first\nwarning next day\n");
+  EXPECT_EQ(logged(), "warn first\nwarn next day\n");
 }
 
 TEST_F(HeldBackLogTest, BracesInAMessageAreText) {
   log_.warn(kStart, "{} {0} {");
-  EXPECT_EQ(logged(), "warning {} {0} {\n");
+  EXPECT_EQ(logged(), "warn {} {0} {\n");
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 #include "tests/unit/scripted_relay.h"
 
 #include <gtest/gtest.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
+#include "proxy/log/log.h"
 #include "tests/unit/engine_fixture.h"
 
 namespace fairlead {
@@ -15,7 +15,7 @@ ScriptedRelay::ScriptedRelay(const RelaySettings& settings, std::uint16_t small_
       engine(small_buffers, large_buffers),
       loop{.engine = engine, .settings = settings},
       listener_fd_(engine.listening_socket()) {
-  spdlog::set_level(spdlog::level::off);
+  set_up_log(LogLevel::off, LogFormat::text);
   const Endpoint host{IpAddress::loopback(Family::v4), 8080};
   const Endpoint backend{IpAddress::loopback(Family::v4), 80};
   listener_ = std::make_unique<TcpListener>(loop, FileDescriptor(listener_fd_), host, backend);
@@ -25,7 +25,7 @@ ScriptedRelay::ScriptedRelay(const RelaySettings& settings, std::uint16_t small_
 
 ScriptedRelay::~ScriptedRelay() {
   stop();
-  spdlog::set_level(spdlog::level::info);
+  set_up_log(LogLevel::info, LogFormat::text);
 }
 
 void ScriptedRelay::stop() {
