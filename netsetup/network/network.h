@@ -13,7 +13,7 @@
 
 #include "netsetup/network/mac_address.h"
 #include "netsetup/network/published_port.h"
-#include "netsetup/network/subnet.h"
+#include "proxy/mapping/subnet.h"
 
 namespace fairlead {
 

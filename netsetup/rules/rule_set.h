@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "netsetup/network/subnet.h"
 #include "proxy/mapping/port_range.h"
 #include "proxy/mapping/protocol.h"
+#include "proxy/mapping/subnet.h"
 
 namespace fairlead {
 

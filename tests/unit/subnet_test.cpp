@@ -1,4 +1,4 @@
-#include "netsetup/network/subnet.h"
+#include "proxy/mapping/subnet.h"
 
 #include <gtest/gtest.h>
 
