@@ -83,6 +83,10 @@ Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
 
   const auto mapping = line.mapping();
   if (!mapping) return std::unexpected(mapping.error());
+  if (const auto checked = check_proxy_protocol(options->relay.proxy_protocol, {&*mapping, 1});
+      !checked) {
+    return std::unexpected(checked.error());
+  }
   auto ports = docker_port(line, *mapping);
   if (!ports) return std::unexpected(ports.error());
   return Proxy::start(*options, std::move(*ports));
@@ -162,6 +166,10 @@ int run_by_hand(std::span<const char* const> arguments) {
     return refuse(kExitUsage,
                   Error{"nothing to publish: give -p MAPPING, or `publish = MAPPING` in " +
                         source.path + "; see --help"});
+  }
+  if (const auto checked = check_proxy_protocol(options->relay.proxy_protocol, options->mappings);
+      !checked) {
+    return refuse(kExitUsage, checked.error());
   }
   set_up_log(options->log_level, options->log_format);
   auto proxy = start_by_hand(*options);

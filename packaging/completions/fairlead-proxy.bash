@@ -11,6 +11,7 @@ _fairlead_proxy() {
   case $option in
     --engine) mapfile -t COMPREPLY < <(compgen -W 'auto io_uring epoll' -- "$word") ;;
     --relay) mapfile -t COMPREPLY < <(compgen -W 'auto copy splice' -- "$word") ;;
+    --proxy-protocol) mapfile -t COMPREPLY < <(compgen -W 'none v1 v2' -- "$word") ;;
     --log-level)
       mapfile -t COMPREPLY < <(compgen -W 'trace debug info warn error off' -- "$word")
       ;;
@@ -22,11 +23,13 @@ _fairlead_proxy() {
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
-    -p | --publish | --connect-timeout | --udp-timeout | --max-connections | --max-udp-sessions) ;;
+    -p | --publish | --connect-timeout | --udp-timeout | --accept-proxy-protocol | \
+      --max-connections | --max-udp-sessions) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
         -p --publish --engine --relay --connect-timeout --udp-timeout --container-netns
-        --max-connections --max-udp-sessions --log-level --log-format --config -v --version -h --help' -- "$word")
+        --proxy-protocol --accept-proxy-protocol --max-connections --max-udp-sessions --log-level
+        --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac
 } && complete -F _fairlead_proxy fairlead-proxy

@@ -7,6 +7,8 @@ complete -c fairlead-proxy -l relay -x -a 'auto copy splice' -d 'how TCP bytes a
 complete -c fairlead-proxy -l connect-timeout -x -d 'how long a container may take to accept'
 complete -c fairlead-proxy -l udp-timeout -x -d 'when an idle UDP session ends'
 complete -c fairlead-proxy -l container-netns -r -a 'auto' -d 'dial from inside the network namespace of the container'
+complete -c fairlead-proxy -l proxy-protocol -x -a 'none v1 v2' -d 'tell containers who the client is'
+complete -c fairlead-proxy -l accept-proxy-protocol -x -d 'front ends that tell who the client is'
 complete -c fairlead-proxy -l max-connections -x -d 'TCP and SCTP connections at a time'
 complete -c fairlead-proxy -l max-udp-sessions -x -d 'UDP sessions at a time'
 complete -c fairlead-proxy -l log-level -x -a 'trace debug info warn error off' -d 'what is logged'

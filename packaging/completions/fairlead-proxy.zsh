@@ -11,6 +11,8 @@ _arguments -s -S \
   '--connect-timeout=[how long a container may take to accept]:seconds' \
   '--udp-timeout=[when an idle UDP session ends]:seconds' \
   '--container-netns=[dial from inside the network namespace of the container]:namespace:_fairlead_netns' \
+  '--proxy-protocol=[tell containers who the client is]:version:(none v1 v2)' \
+  '*--accept-proxy-protocol=[front ends that tell who the client is]:addresses' \
   '--max-connections=[TCP and SCTP connections at a time]:number' \
   '--max-udp-sessions=[UDP sessions at a time]:number' \
   '--log-level=[what is logged]:level:(trace debug info warn error off)' \

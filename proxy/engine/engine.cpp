@@ -87,6 +87,16 @@ int Engine::connect_datagram(int fd, const SocketAddress& address) {
   return checked(::connect(fd, address.get(), address.size()));
 }
 
+int Engine::peer_address(int fd, SocketAddress& address) {
+  socklen_t size = SocketAddress::capacity();
+  return checked(::getpeername(fd, address.get(), &size));
+}
+
+int Engine::own_address(int fd, SocketAddress& address) {
+  socklen_t size = SocketAddress::capacity();
+  return checked(::getsockname(fd, address.get(), &size));
+}
+
 int Engine::set_option(int fd, int level, int option, int value) {
   return checked(::setsockopt(fd, level, option, &value, sizeof value));
 }

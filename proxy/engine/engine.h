@@ -137,6 +137,10 @@ class Engine {
   virtual int open_socket(int family, int type, int protocol);
   /// connect(2) of a datagram socket, which never waits: it only fixes the peer.
   virtual int connect_datagram(int fd, const SocketAddress& address);
+  /// getpeername(2) of a connected socket; -ENOTCONN when it is no longer connected.
+  virtual int peer_address(int fd, SocketAddress& address);
+  /// getsockname(2).
+  virtual int own_address(int fd, SocketAddress& address);
   /// setsockopt(2) of an int.
   virtual int set_option(int fd, int level, int option, int value);
   /// pipe2(2), non-blocking and close-on-exec, with room for `size_bytes` where the limits allow

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <concepts>
+#include <ranges>
 #include <utility>
 
 #include "proxy/mapping/decimal.h"
@@ -80,6 +81,35 @@ Result<void> set_connect_timeout(Options& options, std::string_view value) {
   return set_seconds(options.relay.connect_timeout_ms, value, 0);
 }
 
+Result<void> set_proxy_protocol(Options& options, std::string_view value) {
+  static constexpr std::array<Word<ProxyProtocol>, 3> kWords = {
+      {{"none", ProxyProtocol::none}, {"v1", ProxyProtocol::v1}, {"v2", ProxyProtocol::v2}}};
+  return set_word(options.relay.proxy_protocol, value, kWords);
+}
+
+/// `10.0.0.0/8,192.0.2.1,fd00::/8`; an address alone is a prefix of its full length.
+Result<void> add_subnets(std::vector<Subnet>& target, std::string_view value) {
+  for (const auto part : std::views::split(value, ',')) {
+    const std::string_view text(part.begin(), part.end());
+    if (const auto address = IpAddress::parse(text)) {
+      target.emplace_back(*address, address_bits(address->family()));
+      continue;
+    }
+    const auto subnet = Subnet::parse(text);
+    if (!subnet) {
+      return failed(subnet.error().message +
+                    "; accepted: addresses and prefixes with commas between, as in "
+                    "192.0.2.1,10.0.0.0/8,fd00::/8");
+    }
+    target.push_back(*subnet);
+  }
+  return {};
+}
+
+Result<void> set_accept_proxy_protocol(Options& options, std::string_view value) {
+  return add_subnets(options.relay.front_ends, value);
+}
+
 Result<void> set_max_connections(Options& options, std::string_view value) {
   return set_number(options.relay.connections_max, value, std::size_t{1}, kCountLimit);
 }
@@ -137,6 +167,15 @@ constexpr std::array kDefinitions = {
                      "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
                      "the namespace that has the container's address (default: dial from the host)",
                      set_container_netns},
+    OptionDefinition{"proxy-protocol", 0, "Addresses", "VERSION",
+                     "tell containers who the client is, in a PROXY protocol header: none, v1 "
+                     "(TCP) or v2 (TCP, and before each UDP datagram) (default: none)",
+                     set_proxy_protocol},
+    OptionDefinition{"accept-proxy-protocol", 0, "Addresses", "CIDR[,CIDR]...",
+                     "TCP connections from these addresses are those of front ends and begin with "
+                     "a PROXY protocol header, of either version, that tells who the client is. "
+                     "May be given any number of times",
+                     set_accept_proxy_protocol},
     OptionDefinition{"max-connections", 0, "Limits", "N",
                      "TCP and SCTP connections at a time; further clients wait to be accepted "
                      "(default: what the limit of open files allows)",
@@ -158,6 +197,18 @@ std::span<const OptionDefinition> option_definitions() { return kDefinitions; }
 const OptionDefinition* find_option(std::string_view name) {
   const auto found = std::ranges::find(kDefinitions, name, &OptionDefinition::name);
   return found == kDefinitions.end() ? nullptr : &*found;
+}
+
+Result<void> check_proxy_protocol(ProxyProtocol version, std::span<const Mapping> mappings) {
+  if (version == ProxyProtocol::none) return {};
+  const bool v1 = version == ProxyProtocol::v1;
+  for (const Mapping& mapping : mappings) {
+    if (mapping.protocol == Protocol::tcp || (mapping.protocol == Protocol::udp && !v1)) continue;
+    return failed("--proxy-protocol " + std::string(v1 ? "v1" : "v2") + ": \"" +
+                  mapping.to_string() + "\" cannot have it; accepted: v1 with tcp, v2 with tcp " +
+                  "and udp");
+  }
+  return {};
 }
 
 }  // namespace fairlead

@@ -55,6 +55,9 @@ std::span<const OptionDefinition> option_definitions();
 /// Nothing when there is no such option.
 const OptionDefinition* find_option(std::string_view name);
 
+/// Refuses a mapping whose protocol has no PROXY header of the version asked for; names it.
+Result<void> check_proxy_protocol(ProxyProtocol version, std::span<const Mapping> mappings);
+
 inline constexpr std::string_view kPublishOption = "publish";
 
 }  // namespace fairlead

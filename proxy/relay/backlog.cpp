@@ -11,6 +11,15 @@ void Backlog::append(Lease lease) {
   pieces_.push_back({std::move(lease), nullptr, bytes});
 }
 
+void Backlog::append_copy(std::string_view bytes) {
+  auto copy = std::make_unique_for_overwrite<std::byte[]>(bytes.size());
+  const std::span<std::byte> copied(copy.get(), bytes.size());
+  std::ranges::copy(std::as_bytes(std::span(bytes)), copied.begin());
+  size_bytes_ += bytes.size();
+  copied_bytes_ += bytes.size();
+  pieces_.push_back({Lease(), std::move(copy), copied});
+}
+
 std::span<iovec> Backlog::front(std::span<iovec> space) const {
   const std::size_t count = std::min(space.size(), pieces_.size() - first_);
   for (std::size_t i = 0; i < count; ++i) {

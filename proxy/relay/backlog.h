@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "proxy/engine/lease.h"
@@ -21,6 +22,8 @@ class Backlog {
   Backlog& operator=(Backlog&&) = default;
 
   void append(Lease lease);
+  /// Bytes of the relay's own, which are copied.
+  void append_copy(std::string_view bytes);
   bool empty() const { return size_bytes_ == 0; }
   std::size_t size_bytes() const { return size_bytes_; }
 
@@ -35,7 +38,7 @@ class Backlog {
 
   /// Moves all bytes into one piece of memory of just their size, so that the leases go back.
   void copy_out();
-  /// Memory that copy_out() made and that is still held.
+  /// Memory of copies that is still held.
   std::size_t copied_bytes() const { return copied_bytes_; }
 
  private:

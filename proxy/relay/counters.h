@@ -19,6 +19,8 @@ struct Counters {
   std::uint64_t connections_refused = 0;
   /// Ended by a reset or another error of one side.
   std::uint64_t connections_reset = 0;
+  /// Connections of front ends that began with no PROXY header, or a wrong one.
+  std::uint64_t proxy_headers_refused = 0;
   /// Times that accepting stopped for want of descriptors or memory, or at --max-connections.
   std::uint64_t accept_pauses = 0;
 

@@ -25,8 +25,8 @@ bool refuses_source(int error) {
 
 }  // namespace
 
-DatagramSender::DatagramSender(Engine& engine, int fd, DatagramPath& path)
-    : engine_(engine), fd_(fd), path_(path), connected_(true) {}
+DatagramSender::DatagramSender(Engine& engine, int fd, DatagramPath& path, std::string_view prefix)
+    : engine_(engine), fd_(fd), path_(path), connected_(true), prefix_(prefix), run_(prefix) {}
 
 DatagramSender::DatagramSender(Engine& engine, int fd, DatagramPath& path, const UdpFlow& flow,
                                int family)
@@ -40,6 +40,17 @@ DatagramSender::DatagramSender(Engine& engine, int fd, DatagramPath& path, const
 }
 
 void DatagramSender::send(const Message& message) {
+  if (prefix_.empty() || message.datagrams() == 1) {
+    add(message);
+    return;
+  }
+  for (std::uint32_t sent = 0; sent < message.size; sent += message.segment_size) {
+    const std::uint32_t size = std::min(message.segment_size, message.size - sent);
+    add({.data = message.data + sent, .size = size, .segment_size = size});
+  }
+}
+
+void DatagramSender::add(const Message& message) {
   if (run_.add(message)) return;
   send_run();
   run_.add(message);
@@ -62,12 +73,19 @@ void DatagramSender::send_run() {
         static_cast<std::uint16_t>(std::min<std::size_t>(path_.segment_size_max, accepted));
     send_one_by_one();
   } else {
-    count(error, run_.datagrams(), run_.bytes());
+    count(error, run_.datagrams(), run_.payload_bytes());
   }
   run_.clear();
 }
 
 void DatagramSender::send_one_by_one() {
+  if (!prefix_.empty()) {
+    const std::span<const iovec> pieces = run_.pieces();
+    for (std::size_t i = 0; i < pieces.size(); i += 2) {
+      count(attempt(pieces.subspan(i, 2), 0), 1, pieces[i + 1].iov_len);
+    }
+    return;
+  }
   for (const iovec& piece : run_.pieces()) {
     auto* data = static_cast<std::byte*>(piece.iov_base);
     for (std::size_t left = piece.iov_len; left > 0;) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "proxy/engine/engine.h"
 #include "proxy/net/socket_address.h"
@@ -28,6 +29,7 @@ struct DatagramPath {
 /// What became of the datagrams given to a sender.
 struct SendTotals {
   std::uint64_t datagrams = 0;
+  /// Payload, without prefixes.
   std::uint64_t bytes = 0;
   std::uint64_t dropped = 0;
   /// Why the last one was dropped; 0 when none was.
@@ -42,8 +44,9 @@ struct SendTotals {
 /// Waiting would need a copy of the run, and would only move the loss to the receive buffer.
 class DatagramSender {
  public:
-  /// To the peer of a connected socket.
-  DatagramSender(Engine& engine, int fd, DatagramPath& path);
+  /// To the peer of a connected socket. Each datagram leaves with `prefix` before its bytes; it
+  /// must outlive the sender.
+  DatagramSender(Engine& engine, int fd, DatagramPath& path, std::string_view prefix = {});
   /// To the flow's client, from the flow's host address. `family` is the socket's.
   DatagramSender(Engine& engine, int fd, DatagramPath& path, const UdpFlow& flow, int family);
   DatagramSender(const DatagramSender&) = delete;
@@ -61,6 +64,7 @@ class DatagramSender {
   static constexpr std::size_t kSegmentControlBytes = CMSG_SPACE(sizeof(std::uint16_t));
 
   void send_run();
+  void add(const Message& message);
   void send_one_by_one();
   int attempt(std::span<const iovec> pieces, std::size_t segment_size);
   ssize_t send_once(std::span<const iovec> pieces, std::size_t segment_size, bool with_source);
@@ -74,6 +78,7 @@ class DatagramSender {
   /// The segment size, then the source address, so that any of the two can be left out.
   alignas(cmsghdr) std::array<std::byte, kSegmentControlBytes + kSourceControlBytes> control_{};
   std::size_t source_control_bytes_ = 0;
+  std::string_view prefix_;
   DatagramRun run_;
   SendTotals totals_;
 };

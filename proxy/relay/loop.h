@@ -5,9 +5,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "proxy/dial/dialler.h"
 #include "proxy/engine/engine.h"
+#include "proxy/mapping/subnet.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/held_back_log.h"
@@ -28,6 +31,10 @@ struct RelaySettings {
   std::size_t connections_max = 0;
   /// At this many UDP sessions the least recently used one makes room.
   std::size_t sessions_max = 0;
+  /// How the backend is told who the client is.
+  ProxyProtocol proxy_protocol = ProxyProtocol::none;
+  /// TCP connections from here begin with a PROXY header.
+  std::vector<Subnet> front_ends{};
 };
 
 class TcpRelay;
@@ -43,6 +50,7 @@ struct Loop {
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};
   HeldBackLog datagram_failures{};
+  HeldBackLog header_failures{};
   /// Made with the first TCP listener, and kept by them all.
   std::weak_ptr<TcpRelay> tcp{};
   /// Held by the UDP listeners of the loop; none while there are none.

@@ -47,20 +47,18 @@ constexpr std::size_t kPiecesMax = 64;
 /// Times a pipe is filled in one turn before the other connections get theirs.
 constexpr int kPipefulsPerTurn = 4;
 
-std::string peer_text(int fd) {
-  SocketAddress peer;
-  socklen_t size = SocketAddress::capacity();
-  if (::getpeername(fd, peer.get(), &size) != 0) return "a client that is gone";
-  return peer.endpoint().to_string();
-}
-
 }  // namespace
 
-TcpConnection::TcpConnection(TcpRelay& relay, FileDescriptor client, FileDescriptor backend,
-                             const SocketAddress& backend_address)
+TcpConnection::TcpConnection(TcpRelay& relay, Client client, FileDescriptor backend,
+                             const SocketAddress& backend_address, std::string_view header)
     : relay_(relay),
-      sockets_{std::move(client), std::move(backend)},
+      client_(std::move(client)),
+      backend_(std::move(backend)),
       backend_address_(backend_address) {
+  if (!header.empty()) {
+    directions_[kClient].backlog = relay_.take_backlog();
+    relay_.append_copy(*directions_[kClient].backlog, header);
+  }
   relay_.engine().connect(*this, writable(kBackend), fd(kBackend), backend_address_);
   started(writable(kBackend));
   start_receive(kClient);
@@ -71,7 +69,8 @@ TcpConnection::~TcpConnection() {
     if (direction.backlog) relay_.put_back(std::move(direction.backlog));
     if (direction.pipe) relay_.pipes().put_back(std::move(*direction.pipe));
   }
-  for (FileDescriptor& socket : sockets_) relay_.engine().close(std::move(socket));
+  relay_.engine().close(std::move(client_.socket));
+  relay_.engine().close(std::move(backend_));
 }
 
 void TcpConnection::on_completion(Completion completion) {
@@ -391,7 +390,8 @@ void TcpConnection::watch_soon_if_unread() {
 void TcpConnection::refuse(int error_number) {
   ++relay_.counters().connections_refused;
   relay_.log_refused(fmt::format("connect {} for {}: {}", backend_address_.endpoint().to_string(),
-                                 peer_text(fd(kClient)), errno_text(error_number)));
+                                 client_text(addresses_of(relay_.engine(), client_)),
+                                 errno_text(error_number)));
   // A reset, as the client would have got from a closed port without a proxy: an orderly end could
   // be taken for an empty answer.
   close(true);

@@ -6,9 +6,11 @@
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "proxy/engine/engine.h"
 #include "proxy/relay/backlog.h"
+#include "proxy/relay/client.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/pipe_pool.h"
 #include "proxy/relay/relay_policy.h"
@@ -28,8 +30,9 @@ class TcpConnection final : public Handler,
                                 boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
  public:
   /// Takes over both sockets and starts to connect. `backend_address` must outlive the connection.
-  TcpConnection(TcpRelay& relay, FileDescriptor client, FileDescriptor backend,
-                const SocketAddress& backend_address);
+  /// `header` is sent to the backend before anything of the client's; it may be empty.
+  TcpConnection(TcpRelay& relay, Client client, FileDescriptor backend,
+                const SocketAddress& backend_address, std::string_view header);
   ~TcpConnection();
 
   void on_completion(Completion completion) override;
@@ -83,7 +86,7 @@ class TcpConnection final : public Handler,
     bool hung_up : 1 = false;
   };
 
-  int fd(Side side) const { return sockets_[side].get(); }
+  int fd(Side side) const { return (side == kClient ? client_.socket : backend_).get(); }
   bool in_flight(Tag tag) const { return (in_flight_ & (1U << tag)) != 0; }
   void started(Tag tag) { in_flight_ = static_cast<std::uint8_t>(in_flight_ | (1U << tag)); }
 
@@ -108,7 +111,8 @@ class TcpConnection final : public Handler,
   void close(bool with_reset);
 
   TcpRelay& relay_;
-  std::array<FileDescriptor, 2> sockets_;
+  Client client_;
+  FileDescriptor backend_;
   std::array<Direction, 2> directions_;
   const SocketAddress& backend_address_;
   std::uint8_t in_flight_ = 0;

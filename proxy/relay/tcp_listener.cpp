@@ -25,7 +25,7 @@ void TcpListener::start() {
 
 void TcpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
-  if (completion.result >= 0) take(FileDescriptor(completion.result));
+  if (completion.result >= 0) welcome({.socket = FileDescriptor(completion.result)});
   if (paused_) return;
   if (accepting_) {
     if (accepting_all_ && relay_->room() < kRoomForAll) {
@@ -55,14 +55,16 @@ void TcpListener::on_completion(Completion completion) {
   }
 }
 
-void TcpListener::take(FileDescriptor client) {
-  undialled_.push_back(std::move(client));
-  if (!paused_) serve_undialled();
+void TcpListener::welcome(Client client) {
+  // One who has been introduced had a place while its header came, and keeps it.
+  const bool has_place = client.introduced;
+  undialled_.insert(has_place ? undialled_.begin() : undialled_.end(), std::move(client));
+  if (has_place || !paused_) serve_undialled();
 }
 
 void TcpListener::serve_undialled() {
   while (!undialled_.empty()) {
-    switch (relay_->open(undialled_.front(), backend_)) {
+    switch (relay_->open(undialled_.front(), *this)) {
       case TcpRelay::Opened::yes:
         pause_noted_ = false;
         undialled_.pop_front();
@@ -80,7 +82,7 @@ void TcpListener::serve_undialled() {
         }
         // Those who wait hold more than those who are served, and nothing else of ours will come
         // free: the last to come gives its descriptor to the first.
-        relay_->engine().reset_on_close(undialled_.back().get());
+        relay_->engine().reset_on_close(undialled_.back().socket.get());
         undialled_.pop_back();
         ++relay_->counters().connections_refused;
         break;
@@ -90,10 +92,10 @@ void TcpListener::serve_undialled() {
 
 void TcpListener::pause(std::string_view reason) {
   if (accepting_) relay_->engine().cancel(*this, kAccept);
-  paused_ = true;
   if (!pause_noted_) relay_->note_pause(reason);
   pause_noted_ = true;
-  relay_->resume_later(*this);
+  if (!paused_) relay_->resume_later(*this);
+  paused_ = true;
 }
 
 void TcpListener::resume() {

@@ -9,7 +9,7 @@
 
 namespace fairlead {
 
-class TcpListener final : public Listener, private Handler, private PausedListener {
+class TcpListener final : public Listener, private Handler, private Acceptor {
  public:
   TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend);
 
@@ -24,8 +24,10 @@ class TcpListener final : public Listener, private Handler, private PausedListen
   static constexpr std::size_t kRoomForAll = 4096;
 
   void on_completion(Completion completion) override;
+  const Endpoint& host() const override { return host_; }
+  const SocketAddress& backend() const override { return backend_; }
   void resume() override;
-  void take(FileDescriptor client);
+  void welcome(Client client) override;
   void serve_undialled();
   void pause(std::string_view reason);
 
@@ -34,7 +36,7 @@ class TcpListener final : public Listener, private Handler, private PausedListen
   Endpoint host_;
   SocketAddress backend_;
   /// Accepted when no backend socket could be had, oldest first. They are served when one can.
-  std::deque<FileDescriptor> undialled_;
+  std::deque<Client> undialled_;
   bool accepting_ = false;
   /// All that come, not one at a time.
   bool accepting_all_ = false;

@@ -24,6 +24,7 @@ bool is_shortage(int error_number) {
 TcpRelay::TcpRelay(Loop& loop)
     : loop_(loop),
       pipes_(loop.engine),
+      introductions_(loop, *this),
       connecting_(*this, loop.settings.connect_timeout_ms),
       unread_(*this, kUnreadMs),
       retries_(*this, kRetryMs),
@@ -39,23 +40,38 @@ TcpRelay::~TcpRelay() {
   }
 }
 
-TcpRelay::Opened TcpRelay::open(FileDescriptor& client, const SocketAddress& backend) {
+TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   if (room() == 0) return Opened::full;
+  if (!client.introduced && introductions_.is_front_end(client)) {
+    introductions_.begin(std::move(client), acceptor);
+    return Opened::yes;
+  }
+  const SocketAddress& backend = acceptor.backend();
+  std::string header;
+  if (loop_.settings.proxy_protocol != ProxyProtocol::none) {
+    const auto addresses = addresses_of(engine(), client);
+    if (!addresses) {
+      ++loop_.counters.connections_reset;
+      engine().close(std::move(client.socket));
+      return Opened::refused;
+    }
+    header = encode_proxy_header(loop_.settings.proxy_protocol, Protocol::tcp, *addresses);
+  }
   const int backend_fd = loop_.dialler.open_socket(Protocol::tcp, backend);
   if (backend_fd < 0) {
     if (is_shortage(-backend_fd)) return Opened::shortage;
     ++loop_.counters.connections_refused;
     log_refused(
         fmt::format("socket for {}: {}", backend.endpoint().to_string(), errno_text(-backend_fd)));
-    engine().reset_on_close(client.get());
-    engine().close(std::move(client));
+    engine().reset_on_close(client.socket.get());
+    engine().close(std::move(client.socket));
     return Opened::refused;
   }
   for (const SocketOption& option : kTcpOptions) {
     engine().set_option(backend_fd, option.level, option.name, option.value);
   }
   auto* connection =
-      new TcpConnection(*this, std::move(client), FileDescriptor(backend_fd), backend);
+      new TcpConnection(*this, std::move(client), FileDescriptor(backend_fd), backend, header);
   connections_.push_back(*connection);
   ++loop_.counters.connections_accepted;
   ++loop_.counters.connections_open;
@@ -71,7 +87,7 @@ void TcpRelay::destroy(TcpConnection& connection) {
 }
 
 std::size_t TcpRelay::room() const {
-  const std::size_t open = loop_.counters.connections_open;
+  const std::size_t open = loop_.counters.connections_open + introductions_.size();
   return open < loop_.settings.connections_max ? loop_.settings.connections_max - open : 0;
 }
 
@@ -82,25 +98,25 @@ void TcpRelay::note_pause(std::string_view reason) {
                                             loop_.counters.connections_open, reason));
 }
 
-void TcpRelay::resume_later(PausedListener& listener) {
-  paused_.push_back(listener);
+void TcpRelay::resume_later(Acceptor& acceptor) {
+  paused_.push_back(acceptor);
   if (!retry_.is_linked()) retries_.set(retry_, engine().now());
 }
 
 void TcpRelay::resume_one() {
   if (paused_.empty()) return;
-  PausedListener& listener = paused_.front();
+  Acceptor& acceptor = paused_.front();
   paused_.pop_front();
-  listener.resume();
+  acceptor.resume();
 }
 
 void TcpRelay::resume_all() {
   // Each may pause again at once.
   auto resumed = std::move(paused_);
   while (!resumed.empty()) {
-    PausedListener& listener = resumed.front();
+    Acceptor& acceptor = resumed.front();
     resumed.pop_front();
-    listener.resume();
+    acceptor.resume();
   }
 }
 
@@ -128,6 +144,11 @@ void TcpRelay::put_back(std::unique_ptr<Backlog> backlog) {
   note_copied(backlog->copied_bytes(), 0);
   backlog->clear();
   if (spare_backlogs_.size() < kBacklogsKept) spare_backlogs_.push_back(std::move(backlog));
+}
+
+void TcpRelay::append_copy(Backlog& backlog, std::string_view bytes) {
+  backlog.append_copy(bytes);
+  note_copied(0, bytes.size());
 }
 
 void TcpRelay::copy_out_if_scarce(Backlog& backlog) {

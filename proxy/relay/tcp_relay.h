@@ -9,20 +9,28 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/relay/client.h"
+#include "proxy/relay/introductions.h"
 #include "proxy/relay/loop.h"
 #include "proxy/relay/pipe_pool.h"
 #include "proxy/relay/tcp_connection.h"
 
 namespace fairlead {
 
-/// Who accepts connections, and can be told to go on after a shortage.
-class PausedListener : public boost::intrusive::list_base_hook<
-                           boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+/// Who accepts connections for a relay.
+class Acceptor : public boost::intrusive::list_base_hook<
+                     boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
  public:
+  /// The address it listens on.
+  virtual const Endpoint& host() const = 0;
+  virtual const SocketAddress& backend() const = 0;
+  /// A shortage may have passed.
   virtual void resume() = 0;
+  /// A client that open() has put off can be opened now.
+  virtual void welcome(Client client) = 0;
 
  protected:
-  ~PausedListener() = default;
+  ~Acceptor() = default;
 };
 
 /// Destroy it only after Engine::stop(); before the loop.
@@ -36,6 +44,7 @@ class TcpRelay final : private DeadlineList::Owner {
   // For listeners.
 
   enum class Opened : std::uint8_t {
+    /// Or its PROXY header is waited for, and it comes back by Acceptor::welcome().
     yes,
     /// There are --max-connections. `client` was left with the caller: pause, and try again when
     /// resumed. So with the next.
@@ -45,16 +54,18 @@ class TcpRelay final : private DeadlineList::Owner {
     /// `client` was closed; the reason was logged.
     refused,
   };
-  /// Starts to relay an accepted client. `backend` must outlive the relay.
-  Opened open(FileDescriptor& client, const SocketAddress& backend);
+  /// Starts to relay a client that the acceptor has accepted. The acceptor must outlive the relay.
+  Opened open(Client& client, Acceptor& acceptor);
 
   /// How many more connections may be open.
   std::size_t room() const;
 
   /// Logs and counts that a listener has stopped accepting.
   void note_pause(std::string_view reason);
-  /// Resumes the listener, once, when a connection has closed or kRetryMs have passed.
-  void resume_later(PausedListener& listener);
+  /// Resumes the acceptor, once, when a connection has closed or kRetryMs have passed.
+  void resume_later(Acceptor& acceptor);
+  /// A connection has closed.
+  void resume_one();
 
   // For connections.
 
@@ -65,6 +76,7 @@ class TcpRelay final : private DeadlineList::Owner {
 
   std::unique_ptr<Backlog> take_backlog();
   void put_back(std::unique_ptr<Backlog> backlog);
+  void append_copy(Backlog& backlog, std::string_view bytes);
   /// Lets a stalled connection keep its leases only while there are plenty.
   void copy_out_if_scarce(Backlog& backlog);
   bool frugal() const { return frugal_; }
@@ -86,11 +98,11 @@ class TcpRelay final : private DeadlineList::Owner {
 
   void on_deadline(Deadline& deadline) override;
   void note_copied(std::size_t before, std::size_t after);
-  void resume_one();
   void resume_all();
 
   Loop& loop_;
   PipePool pipes_;
+  Introductions introductions_;
   boost::intrusive::list<TcpConnection,
                          boost::intrusive::base_hook<boost::intrusive::list_base_hook<
                              boost::intrusive::tag<TcpConnectionList>,
@@ -108,7 +120,7 @@ class TcpRelay final : private DeadlineList::Owner {
   DeadlineList spare_;
   Deadline retry_;
   Deadline release_;
-  boost::intrusive::list<PausedListener, boost::intrusive::constant_time_size<false>> paused_;
+  boost::intrusive::list<Acceptor, boost::intrusive::constant_time_size<false>> paused_;
 };
 
 }  // namespace fairlead

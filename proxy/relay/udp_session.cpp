@@ -35,7 +35,8 @@ bool UdpSession::enqueue(std::uint8_t index, MessageChain& chain) {
 }
 
 void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain& chain) {
-  DatagramSender sender(port_.loop.engine, backend_.get(), to_backend_);
+  const std::string header = proxy_header();
+  DatagramSender sender(port_.loop.engine, backend_.get(), to_backend_, header);
   for (std::uint8_t i = first_in_line_; i != kNoMessage; i = chain[i]) {
     sender.send(batch.message(i));
   }
@@ -44,6 +45,17 @@ void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain
   port_.loop.counters.datagrams_to_container += totals.datagrams;
   port_.loop.counters.bytes_to_container += totals.bytes;
   if (totals.dropped > 0) count_drops(totals, port_.backend);
+}
+
+std::string UdpSession::proxy_header() const {
+  const ProxyProtocol version = port_.loop.settings.proxy_protocol;
+  if (version == ProxyProtocol::none) return {};
+  const UdpFlow& flow = key_.flow;
+  const IpAddress host =
+      flow.has_host() ? IpAddress::from_bytes(Family::v6, flow.host.s6_addr) : port_.host.ip;
+  return encode_proxy_header(
+      version, Protocol::udp,
+      {flow.client_address(port_.family).endpoint(), {host, port_.host.port}});
 }
 
 void UdpSession::on_completion(Completion) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/intrusive/unordered_set_hook.hpp>
 #include <cstdint>
+#include <string>
 
 #include "proxy/engine/engine.h"
 #include "proxy/net/file_descriptor.h"
@@ -57,6 +58,8 @@ class UdpSession final : public Handler,
   static constexpr std::uint8_t kNoMessage = DatagramBatch::kMessages;
 
   void on_completion(Completion completion) override;
+  /// Of each datagram to the backend; empty when none is asked for.
+  std::string proxy_header() const;
   void relay_to_client();
   void wait();
   /// Counts and tells of datagrams that did not reach `destination`.

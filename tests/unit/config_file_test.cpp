@@ -81,8 +81,8 @@ TEST(ConfigFile, ErrorNamesFileAndLine) {
   EXPECT_EQ(refusal("engine\n"), "f:1: accepted: `option = value`, `# comment`");
   EXPECT_EQ(refusal("= x\n"),
             "f:1: \"\" is no option; accepted: publish, engine, relay, "
-            "connect-timeout, udp-timeout, container-netns, max-connections, "
-            "max-udp-sessions, log-level, log-format");
+            "connect-timeout, udp-timeout, container-netns, proxy-protocol, "
+            "accept-proxy-protocol, max-connections, max-udp-sessions, log-level, log-format");
   EXPECT_EQ(refusal("[tcp]\nengine = auto\n"), "f:1: sections are not used here");
   EXPECT_THAT(refusal("publish = 80\n"), StartsWith("f:1: publish \"80\": a part is missing"));
 }

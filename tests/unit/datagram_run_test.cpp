@@ -21,9 +21,34 @@ TEST(DatagramRun, TakesEqualSizes) {
   EXPECT_TRUE(run.add(datagram(100)));
   EXPECT_TRUE(run.add(datagram(100)));
   EXPECT_EQ(run.datagrams(), 3U);
-  EXPECT_EQ(run.bytes(), 300U);
+  EXPECT_EQ(run.payload_bytes(), 300U);
   EXPECT_EQ(run.segment_size(), 100U);
   EXPECT_EQ(run.pieces().size(), 3U);
+}
+
+TEST(DatagramRun, APrefixStandsBeforeEachDatagram) {
+  DatagramRun run("prefix");
+  EXPECT_TRUE(run.add(datagram(100)));
+  EXPECT_TRUE(run.add(datagram(100)));
+  EXPECT_TRUE(run.add(datagram(10)));
+  EXPECT_FALSE(run.add(datagram(100)));
+  EXPECT_EQ(run.datagrams(), 3U);
+  EXPECT_EQ(run.payload_bytes(), 210U);
+  EXPECT_EQ(run.segment_size(), 106U);
+  EXPECT_EQ(run.pieces().size(), 6U);
+  for (std::size_t i = 0; i < 6; i += 2) EXPECT_EQ(run.pieces()[i].iov_len, 6U);
+  run.clear();
+  for (int i = 0; i < 64; ++i) EXPECT_TRUE(run.add(datagram(1)));
+  EXPECT_FALSE(run.add(datagram(1)));
+  EXPECT_EQ(run.pieces().size(), 128U);
+}
+
+TEST(DatagramRun, ThePrefixesCountAgainstTheBytesOfOneDatagram) {
+  DatagramRun run("prefix");
+  EXPECT_TRUE(run.add(datagram(32'000)));
+  EXPECT_TRUE(run.add(datagram(32'000)));
+  EXPECT_FALSE(run.add(datagram(1'500)));
+  EXPECT_TRUE(run.add(datagram(1'489)));
 }
 
 TEST(DatagramRun, LeavesALargerOneToTheNextRun) {
@@ -31,7 +56,7 @@ TEST(DatagramRun, LeavesALargerOneToTheNextRun) {
   EXPECT_TRUE(run.add(datagram(100)));
   EXPECT_FALSE(run.add(datagram(101)));
   EXPECT_EQ(run.datagrams(), 1U);
-  EXPECT_EQ(run.bytes(), 100U);
+  EXPECT_EQ(run.payload_bytes(), 100U);
 }
 
 TEST(DatagramRun, EndsWithAShorterOne) {
@@ -64,7 +89,7 @@ TEST(DatagramRun, JoinsMergedMessagesOfTheSameSegmentSize) {
   EXPECT_TRUE(run.add(merged(2500, 1000)));
   EXPECT_FALSE(run.add(datagram(1000))) << "the message before ended with a shorter datagram";
   EXPECT_EQ(run.datagrams(), 7U);
-  EXPECT_EQ(run.bytes(), 6500U);
+  EXPECT_EQ(run.payload_bytes(), 6500U);
   EXPECT_EQ(run.pieces().size(), 3U);
 }
 
@@ -84,7 +109,7 @@ TEST(DatagramRun, HasAtMostTheBytesOfOneDatagram) {
   run.clear();
   EXPECT_TRUE(run.add(datagram(32'754)));
   EXPECT_TRUE(run.add(datagram(32'753)));
-  EXPECT_EQ(run.bytes(), kDatagramBytesMax);
+  EXPECT_EQ(run.payload_bytes(), kDatagramBytesMax);
 }
 
 TEST(DatagramRun, AlwaysTakesTheFirstMessage) {

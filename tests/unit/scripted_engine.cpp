@@ -320,6 +320,33 @@ ssize_t ScriptedEngine::splice(int from, int to, std::size_t size_max) {
   return static_cast<ssize_t>(size);
 }
 
+ssize_t ScriptedEngine::receive_message(int fd, msghdr& message, int flags) {
+  Peer& peer = *socket(fd).peer;
+  if (const int error = scripted_error(Call::receive_message); error != 0) return error;
+  if (peer.to_relay.empty()) {
+    if (peer.broken) return take_error(peer);
+    return peer.fin ? 0 : -EAGAIN;
+  }
+  const iovec& room = message.msg_iov[0];
+  const std::size_t size = std::min(room.iov_len, peer.to_relay.size());
+  std::memcpy(room.iov_base, peer.to_relay.data(), size);
+  if ((flags & MSG_PEEK) == 0) peer.to_relay.erase(0, size);
+  return static_cast<ssize_t>(size);
+}
+
+int ScriptedEngine::peer_address(int fd, SocketAddress& address) {
+  const Peer& peer = *socket(fd).peer;
+  if (const int error = scripted_error(Call::peer_address); error != 0) return error;
+  if (peer.broken) return -ENOTCONN;
+  address = SocketAddress(peer.address);
+  return 0;
+}
+
+int ScriptedEngine::own_address(int fd, SocketAddress& address) {
+  address = SocketAddress(socket(fd).peer->relay_address);
+  return 0;
+}
+
 int ScriptedEngine::shutdown_write(int fd) {
   Peer& peer = *socket(fd).peer;
   EXPECT_FALSE(peer.got_fin) << "shut down twice";

@@ -46,11 +46,17 @@ class ScriptedEngine final : public Engine {
     open_socket,
     set_option,
     open_pipe,
+    receive_message,
+    peer_address,
   };
-  static constexpr std::size_t kCalls = 9;
+  static constexpr std::size_t kCalls = 11;
 
   /// The far end of a socket.
   struct Peer {
+    /// Where it is, and where the relay's end of the connection is.
+    Endpoint address{*IpAddress::parse("192.0.2.7"), 40'000};
+    Endpoint relay_address{*IpAddress::parse("192.0.2.1"), 8080};
+
     // What the peer did.
 
     /// Sent, not yet received.
@@ -136,6 +142,9 @@ class ScriptedEngine final : public Engine {
 
   ssize_t send(int fd, std::span<const iovec> pieces) override;
   ssize_t splice(int from, int to, std::size_t size_max) override;
+  ssize_t receive_message(int fd, msghdr& message, int flags) override;
+  int peer_address(int fd, SocketAddress& address) override;
+  int own_address(int fd, SocketAddress& address) override;
   int shutdown_write(int fd) override;
   void reset_on_close(int fd) override;
   int open_socket(int family, int type, int protocol) override;

@@ -494,6 +494,113 @@ TEST_P(TcpConnectionTest, WithoutPipesBytesAreCopied) {
   }
 }
 
+// PROXY headers towards the backend.
+
+class ProxyHeaderSent : public TcpConnectionTest {
+ protected:
+  static RelaySettings settings() {
+    return {.mode = GetParam(), .connections_max = 1'000, .proxy_protocol = ProxyProtocol::v1};
+  }
+  static constexpr const char* kHeader = "PROXY TCP4 192.0.2.7 192.0.2.1 40000 8080\r\n";
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, ProxyHeaderSent,
+                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
+                         [](const auto& mode) {
+                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
+                         });
+
+TEST_P(ProxyHeaderSent, ComesBeforeWhatTheClientSends) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  const std::string sent(300'000, 's');
+  client.to_relay = sent;
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "");
+  backend.connect_result = 0;
+  relay.run();
+  EXPECT_TRUE(backend.from_relay == kHeader + sent);
+  // Payload only.
+  EXPECT_EQ(relay.counters().bytes_to_container, sent.size());
+}
+
+TEST_P(ProxyHeaderSent, GoesToAServerThatSpeaksFirst) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  EXPECT_EQ(relay.backend().from_relay, kHeader);
+  relay.backend().to_relay = "220 ready";
+  relay.run();
+  EXPECT_EQ(client.from_relay, "220 ready");
+}
+
+TEST_P(ProxyHeaderSent, GoesOutForAConnectionWithoutABytes) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect();
+  client.fin = true;
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, kHeader);
+  EXPECT_TRUE(relay.backend().got_fin);
+  relay.backend().fin = true;
+  relay.run();
+  EXPECT_TRUE(closed_in_order(client));
+  EXPECT_EQ(relay.counters().bytes_to_container, 0U);
+}
+
+TEST_P(ProxyHeaderSent, IsSentInPiecesWhereThereIsNoRoom) {
+  ScriptedRelay relay(settings());
+  relay.engine.shorten = [](Call, std::size_t) { return std::size_t{1}; };
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.to_relay = "request";
+  client.fin = true;
+  backend.room = 0;
+  backend.connect_result = 0;
+  const std::string all = std::string(kHeader) + "request";
+  for (std::size_t size = 1; size <= all.size(); ++size) {
+    backend.room = 1;
+    relay.run();
+    EXPECT_EQ(backend.from_relay, all.substr(0, size));
+  }
+  backend.room = 1;
+  relay.run();
+  EXPECT_TRUE(backend.got_fin);
+  backend.fin = true;
+  relay.run();
+}
+
+TEST_P(ProxyHeaderSent, TellsAnIpv6ClientOfAnIpv4Backend) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect();
+  client.address = {*IpAddress::parse("2001:db8::7"), 1};
+  client.relay_address = {*IpAddress::parse("2001:db8::1"), 8080};
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "PROXY TCP6 2001:db8::7 2001:db8::1 1 8080\r\n");
+}
+
+TEST_P(ProxyHeaderSent, AClientThatIsGoneIsNotConnectedFor) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect();
+  client.reset();
+  relay.run();
+  EXPECT_EQ(relay.backends(), 0U);
+  EXPECT_TRUE(client.closed);
+  EXPECT_EQ(relay.counters().connections_reset, 1U);
+}
+
+TEST_P(ProxyHeaderSent, MemoryOfHeadersDoesNotMakeTheRelayFrugal) {
+  ScriptedRelay relay(settings());
+  for (int i = 0; i < 200; ++i) {
+    Peer& client = relay.connect_through();
+    client.fin = true;
+    relay.backend().fin = true;
+    relay.run();
+  }
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+}
+
 // Idle connections and the end.
 
 TEST_P(TcpConnectionTest, IdleConnectionsHaveNoTimer) {

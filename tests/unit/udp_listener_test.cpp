@@ -489,6 +489,65 @@ TEST_F(UdpRelay, ManySessionsAreFoundAgain) {
   for (int session = 0; session < 5000; ++session) EXPECT_THAT(to_backend(session), SizeIs(2));
 }
 
+// PROXY headers.
+
+class UdpProxyHeader : public UdpRelay {
+ protected:
+  UdpProxyHeader() { settings_.proxy_protocol = ProxyProtocol::v2; }
+
+  std::string header_of(int client) const {
+    return encode_proxy_header(ProxyProtocol::v2, Protocol::udp, {client_of(client), {asked_, 53}});
+  }
+};
+
+TEST_F(UdpProxyHeader, StandsBeforeEachDatagramToTheBackendAndBeforeNoReply) {
+  serve();
+  arrive("ping");
+  arrive("");
+  engine_.settle();
+  arrive("pong", 2);
+  engine_.settle();
+  reply(0, "answer");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = header_of(1) + "ping"},
+                                         Departure{.bytes = header_of(1)}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = header_of(2) + "pong"}));
+  EXPECT_EQ(to_clients()[0].bytes, "answer");
+  EXPECT_EQ(loop_.counters.bytes_to_container, 8U);
+}
+
+TEST_F(UdpProxyHeader, StandsBeforeEachDatagramOfASegmentedSend) {
+  serve();
+  arrive("aabbc", 1, 2);
+  engine_.settle();
+  const std::string header = header_of(1);
+  EXPECT_THAT(to_backend(0),
+              ElementsAre(Departure{.bytes = header + "aa" + header + "bb" + header + "c",
+                                    .segment_size = static_cast<int>(header.size()) + 2}));
+  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
+  EXPECT_EQ(loop_.counters.bytes_to_container, 5U);
+}
+
+TEST_F(UdpProxyHeader, StandsBeforeEachDatagramWhereSegmentsAreRefused) {
+  engine_.segment_size_max = 0;
+  serve();
+  arrive("aabbc", 1, 2);
+  engine_.settle();
+  const std::string header = header_of(1);
+  EXPECT_THAT(to_backend(0),
+              ElementsAre(Departure{.bytes = header + "aa"}, Departure{.bytes = header + "bb"},
+                          Departure{.bytes = header + "c"}));
+  EXPECT_EQ(loop_.counters.bytes_to_container, 5U);
+}
+
+TEST_F(UdpProxyHeader, NamesTheListeningAddressWhereTheSocketTellsNoDestination) {
+  serve();
+  engine_.socket(kListenerFd).arrivals.push_back({"ping", client_of(1), {}, 0});
+  engine_.settle();
+  asked_ = ip("0.0.0.0");
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = header_of(1) + "ping"}));
+}
+
 TEST(UdpFlow, DistinguishesLinksOfLinkLocalAddressesOnly) {
   const auto flow_of = [](const char* client, const char* host, unsigned interface) {
     sockaddr_in6 from{};

@@ -1,0 +1,31 @@
+// Who has connected.
+
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "proxy/engine/engine.h"
+#include "proxy/net/file_descriptor.h"
+#include "proxy/net/proxy_header.h"
+
+namespace fairlead {
+
+/// An accepted connection.
+struct Client {
+  FileDescriptor socket;
+  /// A front end that has said for whom it connects.
+  bool introduced = false;
+  /// What it said; nothing: the addresses of the socket itself count.
+  std::unique_ptr<const AddressPair> told{};
+};
+
+/// The client's address and the one it connected to: for the log, for the backend, for every
+/// decision about clients. Nothing when the client is gone.
+std::optional<AddressPair> addresses_of(Engine& engine, const Client& client);
+
+/// The client's address, for the log.
+std::string client_text(const std::optional<AddressPair>& addresses);
+
+}  // namespace fairlead
