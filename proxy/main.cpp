@@ -56,9 +56,8 @@ int print_version() {
 
 // As dockerd starts it.
 
-Result<std::vector<PublishedPort>> docker_port(const DockerCommandLine& line,
-                                               const Mapping& mapping) {
-  std::vector<PublishedPort> ports;
+Result<std::vector<OpenedPort>> docker_port(const DockerCommandLine& line, const Mapping& mapping) {
+  std::vector<OpenedPort> ports;
   const Endpoint backend{mapping.container_ip, mapping.container_ports.first};
   if (line.use_listen_fd) {
     auto socket = adopt_listening_socket(kDockerSocket, mapping.protocol);
@@ -114,7 +113,7 @@ int run_for_docker(std::string_view program, std::span<const char* const> argume
 
 // By hand, or as a service.
 
-Result<std::vector<PublishedPort>> open_mapped_ports(const Options& options) {
+Result<std::vector<OpenedPort>> open_mapped_ports(const Options& options) {
   if (const auto checked = check_mappings(options.mappings, own_addresses()); !checked) {
     return std::unexpected(checked.error());
   }

@@ -12,9 +12,9 @@
 namespace fairlead {
 namespace {
 
-ListenerCounts count_listeners(const std::vector<PublishedPort>& ports) {
+ListenerCounts count_listeners(const std::vector<OpenedPort>& ports) {
   ListenerCounts counts;
-  for (const PublishedPort& port : ports) {
+  for (const OpenedPort& port : ports) {
     ++(port.socket.protocol == Protocol::udp ? counts.datagrams : counts.streams);
   }
   return counts;
@@ -43,8 +43,7 @@ void log_start(const std::vector<ServedPort>& served, const Engine& engine,
 
 }  // namespace
 
-Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options,
-                                            std::vector<PublishedPort> ports) {
+Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<OpenedPort> ports) {
   RelaySettings settings = options.relay;
   const ListenerCounts counts = count_listeners(ports);
   set_default_limits(settings, raise_descriptor_limit(), counts);
@@ -58,7 +57,7 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options,
   std::unique_ptr<Proxy> proxy(new Proxy(std::move(*chosen), settings, std::move(*signal_fd)));
   std::vector<ServedPort> served;
   proxy->listeners_.reserve(ports.size());
-  for (PublishedPort& port : ports) {
+  for (OpenedPort& port : ports) {
     const ListeningSocket& socket = port.socket;
     served.push_back({socket.protocol, socket.local, port.backend});
     proxy->listeners_.push_back(make_listener(

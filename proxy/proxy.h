@@ -25,7 +25,7 @@ class Proxy {
   /// Serves from here on: clients that come before run() wait in the sockets' queues. Fails when
   /// the engine asked for cannot be had.
   static Result<std::unique_ptr<Proxy>> start(const Options& options,
-                                              std::vector<PublishedPort> ports);
+                                              std::vector<OpenedPort> ports);
 
   Proxy(const Proxy&) = delete;
   Proxy& operator=(const Proxy&) = delete;

@@ -72,9 +72,9 @@ Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
   return plan;
 }
 
-Result<std::vector<PublishedPort>> open_ports(std::span<const PortPlan> plan,
-                                              std::span<ListeningSocket> passed) {
-  std::vector<PublishedPort> ports;
+Result<std::vector<OpenedPort>> open_ports(std::span<const PortPlan> plan,
+                                           std::span<ListeningSocket> passed) {
+  std::vector<OpenedPort> ports;
   ports.reserve(plan.size());
   for (const PortPlan& port : plan) {
     if (port.passed) {

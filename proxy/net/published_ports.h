@@ -40,13 +40,13 @@ struct PortPlan {
 Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
                                          std::span<const PassedSocket> passed);
 
-struct PublishedPort {
+struct OpenedPort {
   ListeningSocket socket;
   Endpoint backend;
 };
 
 /// Opens, or takes from `passed`, what is planned: all or nothing.
-Result<std::vector<PublishedPort>> open_ports(std::span<const PortPlan> plan,
-                                              std::span<ListeningSocket> passed);
+Result<std::vector<OpenedPort>> open_ports(std::span<const PortPlan> plan,
+                                           std::span<ListeningSocket> passed);
 
 }  // namespace fairlead
