@@ -1,0 +1,80 @@
+#include "netsetup/command/look.h"
+
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "netsetup/command/report.h"
+#include "netsetup/host/kernel_host.h"
+#include "netsetup/network/document.h"
+#include "netsetup/rules/rule_plan.h"
+#include "netsetup/state/state_directory.h"
+
+namespace fairlead {
+namespace {
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+struct Looking {
+  const CommandLine& line;
+  const State& state;
+  bool unfinished;
+  KernelHost& host;
+
+  std::vector<std::string> problems() const { return find_problems(host, state, unfinished); }
+
+  std::optional<FirewallCounters> counters() const {
+    const RuleSet rules = plan(state.networks);
+    if (state.networks.empty() || !host.choose_backend(rules)) return std::nullopt;
+    auto counters = host.firewall()->counters(rules);
+    if (!counters) return std::nullopt;
+    return std::move(*counters);
+  }
+
+  Result<int> operator()(const ListNetworks& /*command*/) const {
+    print(line.json ? networks_text(state.networks) : list_networks(state.networks));
+    return 0;
+  }
+
+  Result<int> operator()(const InspectNetwork& command) const {
+    const Network* network = find_network(state.networks, command.network);
+    if (network == nullptr) return failed("there is no network " + command.network);
+    print(line.json ? network_text(*network)
+                    : inspect_network(*network, host.links().problems(*network)));
+    return 0;
+  }
+
+  Result<int> operator()(const ShowStatus& /*command*/) const {
+    print(line.json ? status_json(state.networks, counters(), problems())
+                    : status_text(state.networks, counters(), problems()));
+    return 0;
+  }
+
+  Result<int> operator()(const Check& /*command*/) const {
+    const std::vector<std::string> found = problems();
+    if (line.json) {
+      print(problems_json(found));
+    } else {
+      for (const std::string& problem : found) print(problem + "\n");
+    }
+    return found.empty() ? 0 : 1;
+  }
+};
+
+}  // namespace
+
+Result<int> run_look(const CommandLine& line, const LookCommand& command) {
+  StateDirectory directory(line.state_directory);
+  const auto state = directory.load();
+  if (!state) return std::unexpected(state.error());
+  const auto unfinished = directory.load_unfinished();
+  if (!unfinished) return std::unexpected(unfinished.error());
+  Notes notes;
+  const auto host =
+      KernelHost::open({line.firewall, line.proxy_program}, state->backend, directory, notes);
+  if (!host) return std::unexpected(host.error());
+  return std::visit(Looking{line, *state, unfinished->has_value(), **host}, command);
+}
+
+}  // namespace fairlead

@@ -1,0 +1,66 @@
+// Everything outside of this process that a change of the desired state touches: links, kernel
+// settings, firewall, proxies and the files of the state. One interface, so that tests can let each
+// step of a change fail once.
+
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netsetup/firewall/firewall.h"
+#include "netsetup/firewall/sysctls.h"
+#include "netsetup/links/link_plan.h"
+#include "netsetup/network/network.h"
+#include "netsetup/rules/rule_set.h"
+#include "netsetup/state/state.h"
+#include "proxy/mapping/error.h"
+#include "proxy/mapping/mapping.h"
+
+namespace fairlead {
+
+/// Every call is idempotent, and leaves nothing half-done that the opposite call would not remove.
+class Host {
+ public:
+  virtual ~Host() = default;
+
+  /// Whether the host has room for what `to` has and `from` has not: interface names and
+  /// namespaces, routes, ports that something else listens on. Changes nothing.
+  virtual Result<void> check(const Networks& from, const Networks& to) = 0;
+
+  virtual Result<void> change_link(const LinkChange& change) = 0;
+  /// Whether the namespace that was attached is still there.
+  virtual bool has_namespace(const Container& container) = 0;
+
+  virtual Result<std::vector<SysctlSetting>> wanted_sysctls(
+      const Networks& networks, const std::vector<SysctlRecord>& records) = 0;
+  virtual Result<std::vector<SysctlRecord>> record_sysctls(
+      const std::vector<SysctlSetting>& wanted, const std::vector<SysctlRecord>& records) = 0;
+  virtual Result<std::vector<SysctlRecord>> apply_sysctls(
+      const std::vector<SysctlSetting>& wanted, const std::vector<SysctlRecord>& records) = 0;
+
+  /// The back end that install_rules() is going to use. Error: the one asked for is not there.
+  virtual Result<Backend> choose_backend(const RuleSet& wanted) = 0;
+  /// As Firewall::install() and Firewall::remove(). REQUIRES: a back end was chosen.
+  virtual Result<void> install_rules(const RuleSet* from, const RuleSet& to) = 0;
+  virtual Result<void> remove_rules() = 0;
+  virtual Result<void> forget_udp(std::span<const PublishedPort> ports) = 0;
+
+  /// Returns once it serves all of them.
+  virtual Result<ProxyProcess> start_proxy(const Network& network, const Container& container,
+                                           std::span<const Mapping> mappings) = 0;
+  /// That it has ended already is no error. Returns once it has.
+  virtual Result<void> stop_proxy(const ProxyProcess& process) = 0;
+  virtual bool is_running(const ProxyProcess& process) = 0;
+  /// Stops every proxy that was started for this state directory, but these: one whose start was
+  /// cut short is in no record.
+  virtual Result<void> stop_other_proxies(std::span<const ProxyProcess> known) = 0;
+
+  /// See StateDirectory.
+  virtual Result<void> save_unfinished(const Unfinished& unfinished) = 0;
+  virtual Result<void> remove_unfinished() = 0;
+  virtual Result<void> save_host(const State& state) = 0;
+  virtual Result<void> save_networks(const Networks& from, const Networks& to) = 0;
+};
+
+}  // namespace fairlead

@@ -1,0 +1,78 @@
+// Bridges, veth pairs, addresses and routes, through rtnetlink.
+//
+// Every call brings its object to the desired state from whatever state it is in: what is right is
+// left alone, so that calling twice changes nothing, and what an interrupted call has left is
+// taken up. Errors name the step and the object.
+
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "netsetup/links/netlink.h"
+#include "netsetup/links/network_namespace.h"
+#include "netsetup/network/network.h"
+#include "proxy/mapping/error.h"
+
+namespace fairlead {
+
+/// A route of the host, less default routes.
+struct HostRoute {
+  Subnet destination;
+  /// Empty where it has none. A route with several is several of these.
+  std::string interface;
+};
+
+/// The links of the network namespace that the calling thread is in. Needs CAP_NET_ADMIN to change
+/// something, and CAP_SYS_ADMIN to enter containers. Not thread-safe.
+class Links {
+ public:
+  static Result<Links> open();
+
+  bool exists(const std::string& interface);
+
+  /// Whether the container's namespace is there, is not the host's, and has no interface of the
+  /// name yet, and the host has none of its link's. `earlier` is the same container where it has
+  /// been until now, or null.
+  Result<void> check_room(const Network& network, const Container& container,
+                          const Container* earlier);
+
+  /// Made, with the gateways' addresses and MAC address, and up. An adopted one is only looked at.
+  Result<void> make_bridge(const Network& network);
+  /// That it is gone already is no error. An adopted one stays as it is.
+  Result<void> remove_bridge(const Network& network);
+
+  /// The pair is there, its far end made inside the container's namespace, with MAC address, MTU,
+  /// addresses and default routes (but for an internal network, or where the namespace has one by
+  /// another interface), everything is up, and loopback too.
+  Result<void> attach(const Network& network, const Container& container);
+  /// That it is gone already, as it is once the namespace is, is no error.
+  Result<void> detach(const Container& container);
+
+  /// The subnets and addresses that a bridge which is there already has, for adopting it: of each
+  /// family the first one of global scope. Error: there is none such, or it is no bridge.
+  Result<void> read_bridge(Network& network);
+
+  Result<std::vector<HostRoute>> routes();
+  /// The interfaces with a default route, sorted.
+  Result<std::vector<std::string>> uplinks();
+
+  /// What is wrong with the bridge and with the links of its containers, a line each.
+  std::vector<std::string> problems(const Network& network);
+
+ private:
+  Links(SocketHandle socket, NetworkNamespace home)
+      : socket_(std::move(socket)), home_(std::move(home)) {}
+
+  Result<NetworkNamespace> open_container(const Container& container) const;
+  Result<void> make_pair(const Network& network, const Container& container, int bridge,
+                         const NetworkNamespace& inside);
+  Result<void> set_port(const Network& network, const Container& container, int bridge);
+  std::string container_problem(const Network& network, const Container& container, int bridge);
+
+  SocketHandle socket_;
+  NetworkNamespace home_;
+};
+
+}  // namespace fairlead

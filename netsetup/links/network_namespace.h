@@ -1,0 +1,48 @@
+// Network namespaces as files.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "proxy/mapping/error.h"
+#include "proxy/net/file_descriptor.h"
+
+namespace fairlead {
+
+/// An open namespace; it lives at least as long as this does.
+struct NetworkNamespace {
+  FileDescriptor fd;
+  /// Tells namespaces apart, also when a file comes to name another one.
+  std::uint64_t inode = 0;
+};
+
+/// The path that `PATH`, `pid:N` or `name:NAME` (of `ip netns`) stands for. The error says what is
+/// accepted.
+Result<std::string> namespace_path(std::string_view text);
+
+/// Error: no such file, or no network namespace. One that `ip netns add` made and deleted again
+/// leaves an ordinary file where it was, which is none either.
+Result<NetworkNamespace> open_namespace(const std::string& path);
+
+/// The one that the calling thread is in.
+Result<NetworkNamespace> current_namespace();
+
+/// The calling thread in another namespace, and back again at the end. Needs CAP_SYS_ADMIN.
+class NamespaceVisit {
+ public:
+  static Result<NamespaceVisit> enter(const NetworkNamespace& there);
+
+  NamespaceVisit(NamespaceVisit&&) = default;
+  NamespaceVisit& operator=(NamespaceVisit&&) = delete;
+  /// Ends the process if there is no way back: everything after it would go to the wrong place.
+  ~NamespaceVisit();
+
+ private:
+  explicit NamespaceVisit(FileDescriptor home) : home_(std::move(home)) {}
+
+  FileDescriptor home_;
+};
+
+}  // namespace fairlead

@@ -1,0 +1,334 @@
+#include "netsetup/proxies/proxy_process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include "netsetup/state/text_file.h"
+#include "proxy/mapping/decimal.h"
+#include "proxy/net/file_descriptor.h"
+
+// glibc 2.36 declares it for C alone (fixed in 2.37).
+extern "C" {
+#include <sys/pidfd.h>
+}
+
+namespace fairlead {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// Binding ten thousand ports takes a fraction of a second; a machine may be busy.
+constexpr std::chrono::seconds kStartPatience{30};
+constexpr std::chrono::seconds kStopPatience{5};
+constexpr off_t kLogLimitBytes = off_t{1} << 20;
+constexpr std::string_view kStateVariable = "FAIRLEAD_NET_STATE";
+/// What a service manager may have given us, and is not the proxy's.
+constexpr std::array<std::string_view, 3> kWithheld = {
+    "NOTIFY_SOCKET=", "LISTEN_PID=", "LISTEN_FDS="};
+
+// Processes.
+
+/// Field 22 of /proc/PID/stat.
+std::optional<std::uint64_t> start_time(pid_t pid) {
+  const auto text = read_file(fmt::format("/proc/{}/stat", pid));
+  if (!text) return std::nullopt;
+  // The name of the program, in parentheses, may have spaces and parentheses in it.
+  const std::size_t parenthesis = text->rfind(')');
+  if (parenthesis == std::string::npos) return std::nullopt;
+  std::string_view rest = std::string_view(*text).substr(parenthesis + 1);
+  for (int field = 3; field <= 22; ++field) {
+    if (!rest.starts_with(' ')) return std::nullopt;
+    rest.remove_prefix(1);
+    const std::string_view word = rest.substr(0, rest.find(' '));
+    if (field == 22) return parse_decimal<std::uint64_t>(word);
+    rest.remove_prefix(word.size());
+  }
+  return std::nullopt;
+}
+
+bool has_ended(const FileDescriptor& pidfd, std::chrono::milliseconds patience) {
+  const auto end = Clock::now() + patience;
+  for (;;) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    pollfd poll{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+    const int count = ::poll(&poll, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));
+    if (count > 0) return true;
+    if (count == 0) return false;
+    if (errno != EINTR) return false;
+  }
+}
+
+/// Empty: the process is not there any more.
+FileDescriptor open_process(const ProxyProcess& process) {
+  FileDescriptor pidfd(::pidfd_open(process.pid, 0));
+  if (!pidfd || start_time(process.pid) != process.start_time) return {};
+  return pidfd;
+}
+
+/// A process that this very run has started would stay as a zombie otherwise.
+void reap(const FileDescriptor& pidfd) {
+  siginfo_t info{};
+  ::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | WNOHANG);
+}
+
+// The start.
+
+/// Where the proxy says READY=1: sd_notify(3).
+struct NotifySocket {
+  FileDescriptor fd;
+  /// As NOTIFY_SOCKET has it.
+  std::string name;
+};
+
+Result<NotifySocket> open_notify_socket() {
+  FileDescriptor fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return failed("socket for the proxy's notification", errno);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  // A bare family has the kernel pick a free name of the abstract name space: unix(7), autobind.
+  socklen_t length = sizeof(sa_family_t);
+  if (::bind(fd.get(), generic, length) != 0) return failed("bind the proxy's notification", errno);
+  length = sizeof(address);
+  if (::getsockname(fd.get(), generic, &length) != 0) {
+    return failed("name of the proxy's notification socket", errno);
+  }
+  const std::size_t size = length - offsetof(sockaddr_un, sun_path) - 1;
+  return NotifySocket{std::move(fd), "@" + std::string(address.sun_path + 1, size)};
+}
+
+Result<FileDescriptor> open_log(const std::string& path) {
+  FileDescriptor log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  if (!log) return failed("open " + path, errno);
+  struct stat facts{};
+  if (::fstat(log.get(), &facts) == 0 && facts.st_size > kLogLimitBytes &&
+      ::ftruncate(log.get(), 0) != 0) {
+    return failed("truncate " + path, errno);
+  }
+  return log;
+}
+
+std::vector<std::string> proxy_environment(const ProxyLaunch& launch, const std::string& socket) {
+  std::vector<std::string> environment;
+  for (char** entry = ::environ; *entry != nullptr; ++entry) {
+    const std::string_view variable(*entry);
+    const auto begins = [&](std::string_view name) { return variable.starts_with(name); };
+    if (begins(kStateVariable) || std::ranges::any_of(kWithheld, begins)) continue;
+    environment.emplace_back(variable);
+  }
+  environment.push_back("NOTIFY_SOCKET=" + socket);
+  environment.push_back(fmt::format("{}={}", kStateVariable, launch.state_directory));
+  return environment;
+}
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+  std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
+  for (std::string& word : words) pointers.push_back(word.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+/// Actions and attributes of posix_spawn(3), with an owner.
+class SpawnSettings {
+ public:
+  SpawnSettings() {
+    ::posix_spawn_file_actions_init(&actions_);
+    ::posix_spawnattr_init(&attributes_);
+  }
+  SpawnSettings(const SpawnSettings&) = delete;
+  SpawnSettings& operator=(const SpawnSettings&) = delete;
+  ~SpawnSettings() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+
+  /// A session of its own at /, with nothing open but /dev/null and the log.
+  void detach(const FileDescriptor& log) {
+    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDERR_FILENO);
+    ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1);
+    ::posix_spawn_file_actions_addchdir_np(&actions_, "/");
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSID);
+  }
+
+  int spawn(pid_t& pid, const std::string& program, char* const* arguments,
+            char* const* environment) {
+    return ::posix_spawn(&pid, program.c_str(), &actions_, &attributes_, arguments, environment);
+  }
+
+ private:
+  posix_spawn_file_actions_t actions_{};
+  posix_spawnattr_t attributes_{};
+};
+
+/// What the proxy has written since `offset`, less what every error begins with.
+std::string last_words(const std::string& path, off_t offset) {
+  const auto log = read_file(path);
+  if (!log) return log.error().message;
+  std::string text = log->substr(std::min(log->size(), static_cast<std::size_t>(offset)));
+  if (text.ends_with('\n')) text.pop_back();
+  std::string last = text.substr(text.rfind('\n') + 1);
+  constexpr std::string_view kPrefix = "fairlead-proxy: ";
+  if (last.starts_with(kPrefix)) last.erase(0, kPrefix.size());
+  return last.empty() ? "it ended without a word" : last;
+}
+
+/// True: it serves. False: it has ended, or does not say anything.
+bool wait_until_ready(const NotifySocket& socket, const FileDescriptor& pidfd) {
+  const auto end = Clock::now() + kStartPatience;
+  for (;;) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    if (left <= 0) return false;
+    std::array<pollfd, 2> polls = {pollfd{.fd = socket.fd.get(), .events = POLLIN, .revents = 0},
+                                   pollfd{.fd = pidfd.get(), .events = POLLIN, .revents = 0}};
+    if (::poll(polls.data(), polls.size(), static_cast<int>(left)) < 0 && errno != EINTR) {
+      return false;
+    }
+    std::array<char, 64> message{};
+    const ssize_t size = ::recv(socket.fd.get(), message.data(), message.size(), 0);
+    if (size > 0 && std::string_view(message.data(), static_cast<std::size_t>(size)) == "READY=1") {
+      return true;
+    }
+    if (polls[1].revents != 0) return false;
+  }
+}
+
+// Mappings.
+
+/// Whether `b` goes on where `a` ends, here and there.
+bool continues(const Mapping& a, const Mapping& b) {
+  return a.protocol == b.protocol && a.host_ip == b.host_ip && a.container_ip == b.container_ip &&
+         a.host_ports.last + 1 == b.host_ports.first &&
+         a.container_ports.last + 1 == b.container_ports.first;
+}
+
+}  // namespace
+
+std::vector<std::string> proxy_arguments(std::span<const Mapping> mappings) {
+  std::vector<Mapping> sorted(mappings.begin(), mappings.end());
+  std::ranges::sort(sorted, [](const Mapping& a, const Mapping& b) {
+    return std::tie(a.protocol, a.host_ip, a.container_ip, a.host_ports) <
+           std::tie(b.protocol, b.host_ip, b.container_ip, b.host_ports);
+  });
+  std::vector<Mapping> merged;
+  for (const Mapping& mapping : sorted) {
+    if (!merged.empty() && continues(merged.back(), mapping)) {
+      merged.back().host_ports.last = mapping.host_ports.last;
+      merged.back().container_ports.last = mapping.container_ports.last;
+    } else {
+      merged.push_back(mapping);
+    }
+  }
+  std::vector<std::string> arguments;
+  for (const Mapping& mapping : merged) {
+    arguments.emplace_back("-p");
+    arguments.push_back(mapping.to_string());
+  }
+  return arguments;
+}
+
+Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings) {
+  const auto socket = open_notify_socket();
+  if (!socket) return std::unexpected(socket.error());
+  const auto log = open_log(launch.log);
+  if (!log) return std::unexpected(log.error());
+  const off_t log_start = ::lseek(log->get(), 0, SEEK_END);
+
+  std::vector<std::string> arguments = {launch.program};
+  for (std::string& argument : proxy_arguments(mappings)) arguments.push_back(std::move(argument));
+  std::vector<std::string> environment = proxy_environment(launch, socket->name);
+  SpawnSettings settings;
+  settings.detach(*log);
+  ProxyProcess process;
+  const int error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
+                                   pointers(environment).data());
+  if (error != 0) return failed("start " + launch.program, error);
+  // Our child: its number is not given to another before it is waited for.
+  const FileDescriptor pidfd(::pidfd_open(process.pid, 0));
+  process.start_time = start_time(process.pid).value_or(0);
+  if (wait_until_ready(*socket, pidfd)) return process;
+
+  const bool ended = has_ended(pidfd, std::chrono::milliseconds(0));
+  ::pidfd_send_signal(pidfd.get(), SIGKILL, nullptr, 0);
+  has_ended(pidfd, kStopPatience);
+  reap(pidfd);
+  if (!ended) return failed("fairlead-proxy does not say that it serves; see " + launch.log);
+  return failed(last_words(launch.log, log_start));
+}
+
+bool is_running(const ProxyProcess& process) {
+  const FileDescriptor pidfd = open_process(process);
+  return pidfd && !has_ended(pidfd, std::chrono::milliseconds(0));
+}
+
+Result<void> stop_proxy(const ProxyProcess& process) {
+  const FileDescriptor pidfd = open_process(process);
+  if (!pidfd) return {};
+  for (const int signal : {SIGTERM, SIGKILL}) {
+    if (::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) {
+      return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
+    }
+    if (has_ended(pidfd, kStopPatience)) {
+      reap(pidfd);
+      return {};
+    }
+  }
+  return failed(fmt::format("fairlead-proxy, process {}, does not end", process.pid));
+}
+
+std::vector<ProxyProcess> find_proxies(const std::string& state_directory) {
+  const std::string wanted = fmt::format("{}={}", kStateVariable, state_directory);
+  std::vector<ProxyProcess> found;
+  std::error_code code;
+  for (fs::directory_iterator entry("/proc", code), end; !code && entry != end;
+       entry.increment(code)) {
+    const auto pid = parse_decimal<pid_t>(entry->path().filename().string());
+    if (!pid) continue;
+    const auto environment = read_file(entry->path() / "environ");
+    if (!environment) continue;
+    // Each variable ends with a zero byte.
+    const std::string delimited = '\0' + *environment;
+    if (!delimited.contains('\0' + wanted + '\0')) continue;
+    if (const auto began = start_time(*pid)) found.push_back({*pid, *began});
+  }
+  return found;
+}
+
+Result<std::string> find_proxy_program() {
+  std::error_code code;
+  const fs::path here = fs::read_symlink("/proc/self/exe", code).parent_path();
+  for (const fs::path& candidate :
+       {here / "fairlead-proxy", here / "../libexec/fairlead-proxy",
+        here / "../proxy/fairlead-proxy", fs::path("/usr/local/libexec/fairlead-proxy"),
+        fs::path("/usr/libexec/fairlead-proxy")}) {
+    const fs::path clean = candidate.lexically_normal();
+    if (::access(clean.c_str(), X_OK) == 0) return clean.string();
+  }
+  return failed("fairlead-proxy is neither beside fairlead-net (" + here.string() +
+                ") nor in a libexec directory; name it with --proxy");
+}
+
+}  // namespace fairlead

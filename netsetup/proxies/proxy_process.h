@@ -1,0 +1,49 @@
+// The fairlead-proxy of a container: started, watched and stopped, each time by another run of
+// fairlead-net.
+//
+// A proxy is a session of its own with no descriptor but the log, so that it outlives who started
+// it and holds nothing open. It is addressed through a pidfd that was checked against the moment
+// the process began: never another process that was given its number. Its environment names the
+// state directory it was started for, so that one whose start was cut short can be found.
+
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netsetup/network/network.h"
+#include "proxy/mapping/error.h"
+#include "proxy/mapping/mapping.h"
+
+namespace fairlead {
+
+struct ProxyLaunch {
+  /// Path of fairlead-proxy.
+  std::string program;
+  /// For find_proxies().
+  std::string state_directory;
+  /// Appended to; begun anew where it is larger than 1 MiB.
+  std::string log;
+};
+
+/// One `-p` for each mapping; neighbours that go together are one range.
+std::vector<std::string> proxy_arguments(std::span<const Mapping> mappings);
+
+/// Returns when the proxy says that it serves; all or nothing. The error is the proxy's own.
+Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings);
+
+bool is_running(const ProxyProcess& process);
+
+/// SIGTERM, and SIGKILL if that does not help. Returns once the process has ended and its ports are
+/// free; no error if it had before.
+Result<void> stop_proxy(const ProxyProcess& process);
+
+/// Every process that was started for this state directory.
+std::vector<ProxyProcess> find_proxies(const std::string& state_directory);
+
+/// The proxy that belongs to this program: beside it, where `make install` or the build puts it, or
+/// in /usr/local/libexec or /usr/libexec. Error: it is in none of these.
+Result<std::string> find_proxy_program();
+
+}  // namespace fairlead

@@ -1,0 +1,62 @@
+// The state as files:
+//
+//   networks/NAME.json   one for each network: network/document.h
+//   host.json            firewall back end and changed kernel settings
+//   unfinished.json      the change that is under way; there when a run was killed in the middle
+//   log/NAME.log         what the proxy of a container says
+//   lock                 held by the one writer there may be; says who that is
+//
+// Every file is written beside its place and renamed, so that whoever reads, or comes after a
+// kill -9, finds the old one or the new one.
+
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "netsetup/state/state.h"
+#include "proxy/mapping/error.h"
+#include "proxy/net/file_descriptor.h"
+
+namespace fairlead {
+
+inline constexpr const char* kDefaultStateDirectory = "/run/fairlead";
+/// How long a writer waits for another one.
+inline constexpr std::chrono::milliseconds kLockPatience{5000};
+
+class StateDirectory {
+ public:
+  explicit StateDirectory(std::string path) : path_(std::move(path)) {}
+
+  const std::string& path() const { return path_; }
+  /// Where the proxy of a container writes its log.
+  std::string log_path(const Network& network, const Container& container) const;
+
+  /// Makes the directory where it is missing, and becomes its one writer until the end of this
+  /// process. `command` is what others are told. Error: another one still is after kLockPatience,
+  /// and who.
+  Result<void> lock(std::string_view command);
+
+  /// What was saved; nothing at all where there is no directory. Error: a file cannot be read or is
+  /// not what this program writes, and stays as it is.
+  Result<State> load() const;
+  Result<std::optional<Unfinished>> load_unfinished() const;
+
+  /// The following need the lock.
+  Result<void> save_host(const State& state);
+  /// Writes the networks of `to` that differ from those of `from`, and removes what is too much,
+  /// logs of containers as well.
+  Result<void> save_networks(const Networks& from, const Networks& to);
+  Result<void> save_unfinished(const Unfinished& unfinished);
+  Result<void> remove_unfinished();
+
+ private:
+  std::string network_path(std::string_view name) const;
+
+  std::string path_;
+  FileDescriptor lock_;
+};
+
+}  // namespace fairlead
