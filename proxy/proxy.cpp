@@ -113,12 +113,14 @@ std::vector<std::string> served_text(std::vector<ServedPort> ports) {
 std::string counters_text(const Counters& counters) {
   return fmt::format(
       "connections_accepted={} connections_open={} connections_refused={} connections_reset={} "
-      "proxy_headers_refused={} accept_pauses={} bytes_to_container={} bytes_to_client={} "
+      "connections_timed_out={} clients_denied={} clients_over_limit={} proxy_headers_refused={} "
+      "accept_pauses={} bytes_to_container={} bytes_to_client={} "
       "sessions_opened={} "
       "sessions_open={} sessions_evicted={} datagrams_to_container={} datagrams_to_client={} "
       "datagrams_dropped={}",
       counters.connections_accepted, counters.connections_open, counters.connections_refused,
-      counters.connections_reset, counters.proxy_headers_refused, counters.accept_pauses,
+      counters.connections_reset, counters.connections_timed_out, counters.clients_denied,
+      counters.clients_over_limit, counters.proxy_headers_refused, counters.accept_pauses,
       counters.bytes_to_container, counters.bytes_to_client, counters.sessions_opened,
       counters.sessions_open, counters.sessions_evicted, counters.datagrams_to_container,
       counters.datagrams_to_client, counters.datagrams_dropped);

@@ -23,12 +23,14 @@ _fairlead_proxy() {
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
-    -p | --publish | --connect-timeout | --udp-timeout | --accept-proxy-protocol | \
-      --max-connections | --max-udp-sessions) ;;
+    -p | --publish | --connect-timeout | --udp-timeout | --idle-timeout | \
+      --half-closed-timeout | --accept-proxy-protocol | --allow | --deny | --max-connections | \
+      --max-connections-per-client | --max-udp-sessions) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
-        -p --publish --engine --relay --connect-timeout --udp-timeout --container-netns
-        --proxy-protocol --accept-proxy-protocol --max-connections --max-udp-sessions --log-level
+        -p --publish --engine --relay --connect-timeout --udp-timeout --idle-timeout
+        --half-closed-timeout --container-netns --proxy-protocol --accept-proxy-protocol --allow
+        --deny --max-connections --max-connections-per-client --max-udp-sessions --log-level
         --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac

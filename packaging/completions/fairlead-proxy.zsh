@@ -10,10 +10,15 @@ _arguments -s -S \
   '--relay=[how TCP bytes are moved]:way:(auto copy splice)' \
   '--connect-timeout=[how long a container may take to accept]:seconds' \
   '--udp-timeout=[when an idle UDP session ends]:seconds' \
+  '--idle-timeout=[when a silent connection ends]:seconds' \
+  '--half-closed-timeout=[when a silent half-closed connection ends]:seconds' \
   '--container-netns=[dial from inside the network namespace of the container]:namespace:_fairlead_netns' \
   '--proxy-protocol=[tell containers who the client is]:version:(none v1 v2)' \
   '*--accept-proxy-protocol=[front ends that tell who the client is]:addresses' \
+  '*--allow=[clients that are served]:addresses' \
+  '*--deny=[clients that are not served]:addresses' \
   '--max-connections=[TCP and SCTP connections at a time]:number' \
+  '--max-connections-per-client=[the same, of one client]:number' \
   '--max-udp-sessions=[UDP sessions at a time]:number' \
   '--log-level=[what is logged]:level:(trace debug info warn error off)' \
   '--log-format=[how it is logged]:format:(text json)' \

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <ranges>
 
 namespace fairlead {
 namespace {
@@ -53,6 +54,22 @@ Result<Subnet> Subnet::parse(std::string_view text) {
     return failed(quoted + ": host bits are set; did you mean " + subnet.to_string() + "?");
   }
   return subnet;
+}
+
+Result<std::vector<Subnet>> Subnet::parse_list(std::string_view text) {
+  std::vector<Subnet> subnets;
+  for (const auto part : std::views::split(text, ',')) {
+    const std::string_view one(part.begin(), part.end());
+    if (const auto address = IpAddress::parse(one)) {
+      subnets.emplace_back(*address, address_bits(address->family()));
+      continue;
+    }
+    const auto subnet = parse(one);
+    if (!subnet) return std::unexpected(subnet.error());
+    subnets.push_back(*subnet);
+  }
+  if (subnets.empty()) return failed("an address or a prefix is missing");
+  return subnets;
 }
 
 IpAddress Subnet::last() const { return fill_host_bits(address_, length_, true); }

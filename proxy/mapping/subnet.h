@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proxy/mapping/error.h"
 #include "proxy/mapping/ip_address.h"
@@ -23,6 +24,9 @@ class Subnet {
 
   /// `10.1.0.0/24`, `fd00:1::/64`. Host bits that are set are an error that says what was meant.
   static Result<Subnet> parse(std::string_view text);
+
+  /// Some of these with commas between; an address alone is a prefix of its full length.
+  static Result<std::vector<Subnet>> parse_list(std::string_view text);
 
   Family family() const { return address_.family(); }
   bool is_v4() const { return address_.is_v4(); }

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <concepts>
-#include <ranges>
 #include <utility>
 
 #include "proxy/mapping/decimal.h"
@@ -87,27 +86,44 @@ Result<void> set_proxy_protocol(Options& options, std::string_view value) {
   return set_word(options.relay.proxy_protocol, value, kWords);
 }
 
-/// `10.0.0.0/8,192.0.2.1,fd00::/8`; an address alone is a prefix of its full length.
-Result<void> add_subnets(std::vector<Subnet>& target, std::string_view value) {
-  for (const auto part : std::views::split(value, ',')) {
-    const std::string_view text(part.begin(), part.end());
-    if (const auto address = IpAddress::parse(text)) {
-      target.emplace_back(*address, address_bits(address->family()));
-      continue;
-    }
-    const auto subnet = Subnet::parse(text);
-    if (!subnet) {
-      return failed(subnet.error().message +
-                    "; accepted: addresses and prefixes with commas between, as in "
-                    "192.0.2.1,10.0.0.0/8,fd00::/8");
-    }
-    target.push_back(*subnet);
+Result<void> set_accept_proxy_protocol(Options& options, std::string_view value) {
+  const auto subnets = Subnet::parse_list(value);
+  if (!subnets) {
+    return failed(subnets.error().message +
+                  "; accepted: addresses and prefixes with commas between, as in "
+                  "192.0.2.1,10.0.0.0/8,fd00::/8");
   }
+  std::vector<Subnet>& front_ends = options.relay.front_ends;
+  front_ends.insert(front_ends.end(), subnets->begin(), subnets->end());
   return {};
 }
 
-Result<void> set_accept_proxy_protocol(Options& options, std::string_view value) {
-  return add_subnets(options.relay.front_ends, value);
+Result<void> add_access_rules(Options& options, bool allows, std::string_view value) {
+  const auto added = parse_access_rules(allows, value);
+  if (!added) return std::unexpected(added.error());
+  std::vector<AccessRule>& rules = options.relay.access_rules;
+  rules.insert(rules.end(), added->begin(), added->end());
+  return {};
+}
+
+Result<void> set_allow(Options& options, std::string_view value) {
+  return add_access_rules(options, true, value);
+}
+
+Result<void> set_deny(Options& options, std::string_view value) {
+  return add_access_rules(options, false, value);
+}
+
+Result<void> set_idle_timeout(Options& options, std::string_view value) {
+  return set_seconds(options.relay.idle_timeout_ms, value, 0);
+}
+
+Result<void> set_half_closed_timeout(Options& options, std::string_view value) {
+  return set_seconds(options.relay.half_closed_timeout_ms, value, 0);
+}
+
+Result<void> set_max_connections_per_client(Options& options, std::string_view value) {
+  return set_number(options.relay.connections_per_client_max, value, std::size_t{0}, kCountLimit);
 }
 
 Result<void> set_max_connections(Options& options, std::string_view value) {
@@ -162,6 +178,14 @@ constexpr std::array kDefinitions = {
     OptionDefinition{"udp-timeout", 0, "Relay", "SECONDS",
                      "end a UDP session when neither side has sent for so long (default: 90)",
                      set_udp_timeout},
+    OptionDefinition{"idle-timeout", 0, "Relay", "SECONDS",
+                     "end a TCP or SCTP connection over which nothing has passed for so long; 0: "
+                     "never (default: 0)",
+                     set_idle_timeout},
+    OptionDefinition{"half-closed-timeout", 0, "Relay", "SECONDS",
+                     "the same for a TCP connection of which one side has finished sending; 0: "
+                     "--idle-timeout is for it, too (default: 0)",
+                     set_half_closed_timeout},
     OptionDefinition{"container-netns", 0, "Dial", "NETNS",
                      "dial from inside the container's network namespace, over its own loopback: "
                      "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
@@ -176,10 +200,23 @@ constexpr std::array kDefinitions = {
                      "a PROXY protocol header, of either version, that tells who the client is. "
                      "May be given any number of times",
                      set_accept_proxy_protocol},
+    OptionDefinition{"allow", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
+                     "serve these clients and no others, on all ports or on some of this host, as "
+                     "in 8000-8099/tcp=10.0.0.0/8. The longest prefix decides between this and "
+                     "--deny. May be given any number of times",
+                     set_allow},
+    OptionDefinition{"deny", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
+                     "do not serve these clients: reset their connections, drop their datagrams. "
+                     "May be given any number of times",
+                     set_deny},
     OptionDefinition{"max-connections", 0, "Limits", "N",
                      "TCP and SCTP connections at a time; further clients wait to be accepted "
                      "(default: what the limit of open files allows)",
                      set_max_connections},
+    OptionDefinition{"max-connections-per-client", 0, "Limits", "N",
+                     "TCP and SCTP connections of one IPv4 address or one IPv6 /64 at a time; "
+                     "further ones are reset; 0: no limit (default: 0)",
+                     set_max_connections_per_client},
     OptionDefinition{"max-udp-sessions", 0, "Limits", "N",
                      "UDP sessions at a time; a further one takes the place of the least recently "
                      "used (default: what the limit of open files allows)",

@@ -9,6 +9,7 @@
 #include "proxy/engine/engine.h"
 #include "proxy/net/file_descriptor.h"
 #include "proxy/net/proxy_header.h"
+#include "proxy/relay/client_counts.h"
 
 namespace fairlead {
 
@@ -17,8 +18,12 @@ struct Client {
   FileDescriptor socket;
   /// A front end that has said for whom it connects.
   bool introduced = false;
+  /// One of those who are served; see admission.h.
+  bool admitted = false;
   /// What it said; nothing: the addresses of the socket itself count.
   std::unique_ptr<const AddressPair> told{};
+  /// Among the connections of the same client.
+  ClientPlace place{};
 };
 
 /// The client's address and the one it connected to: for the log, for the backend, for every

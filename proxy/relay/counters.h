@@ -19,10 +19,18 @@ struct Counters {
   std::uint64_t connections_refused = 0;
   /// Ended by a reset or another error of one side.
   std::uint64_t connections_reset = 0;
+  /// At --max-connections-per-client.
+  std::uint64_t clients_over_limit = 0;
+  /// Over which nothing passed for --idle-timeout or --half-closed-timeout.
+  std::uint64_t connections_timed_out = 0;
   /// Connections of front ends that began with no PROXY header, or a wrong one.
   std::uint64_t proxy_headers_refused = 0;
   /// Times that accepting stopped for want of descriptors or memory, or at --max-connections.
   std::uint64_t accept_pauses = 0;
+
+  // All.
+  /// Connections and datagrams that --allow and --deny did not admit.
+  std::uint64_t clients_denied = 0;
 
   // UDP.
   std::uint64_t sessions_opened = 0;

@@ -11,6 +11,8 @@
 #include "proxy/engine/engine.h"
 #include "proxy/mapping/subnet.h"
 #include "proxy/net/proxy_header.h"
+#include "proxy/relay/access_list.h"
+#include "proxy/relay/client_counts.h"
 #include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/held_back_log.h"
@@ -31,6 +33,13 @@ struct RelaySettings {
   std::size_t connections_max = 0;
   /// At this many UDP sessions the least recently used one makes room.
   std::size_t sessions_max = 0;
+  /// At this many open connections of one client further ones are refused; 0: no limit.
+  std::size_t connections_per_client_max = 0;
+  /// Until a connection ends over which nothing passes; 0: never.
+  TimeMs idle_timeout_ms = 0;
+  /// The same once one side has finished sending; 0: no other than idle_timeout_ms.
+  TimeMs half_closed_timeout_ms = 0;
+  std::vector<AccessRule> access_rules{};
   /// How the backend is told who the client is.
   ProxyProtocol proxy_protocol = ProxyProtocol::none;
   /// TCP connections from here begin with a PROXY header.
@@ -51,6 +60,10 @@ struct Loop {
   HeldBackLog resource_shortages{};
   HeldBackLog datagram_failures{};
   HeldBackLog header_failures{};
+  HeldBackLog denied_clients{};
+  HeldBackLog crowding_clients{};
+  HeldBackLog quiet_connections{};
+  ClientCounts clients{settings.connections_per_client_max};
   /// Made with the first TCP listener, and kept by them all.
   std::weak_ptr<TcpRelay> tcp{};
   /// Held by the UDP listeners of the loop; none while there are none.

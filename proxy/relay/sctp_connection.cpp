@@ -38,12 +38,12 @@ constexpr int kMessagesPerTurn = 32;
 
 }  // namespace
 
-SctpConnection::SctpConnection(SctpListener& listener, FileDescriptor client,
-                               FileDescriptor backend)
-    : listener_(listener), sockets_{std::move(client), std::move(backend)} {}
+SctpConnection::SctpConnection(SctpListener& listener, Client client, FileDescriptor backend)
+    : listener_(listener), client_(std::move(client)), backend_(std::move(backend)) {}
 
 SctpConnection::~SctpConnection() {
-  for (FileDescriptor& socket : sockets_) listener_.engine().close(std::move(socket));
+  listener_.engine().close(std::move(client_.socket));
+  listener_.engine().close(std::move(backend_));
 }
 
 void SctpConnection::start() {
@@ -81,11 +81,23 @@ void SctpConnection::on_connected(int result) {
     return;
   }
   connected_ = true;
+  listener_.touch(*this);
   pump(kClient);
   if (!closing_) pump(kBackend);
 }
 
+void SctpConnection::on_deferred() {
+  if (closing_ && in_flight_ == 0) listener_.destroy(*this);
+}
+
 void SctpConnection::on_deadline() {
+  if (connected_) {
+    listener_.note_quiet();
+    close(true);
+    // There may be nothing in flight whose end could be waited for.
+    if (in_flight_ == 0) listener_.engine().defer(*this);
+    return;
+  }
   overdue_ = true;
   listener_.engine().cancel(*this, writable(kBackend));
 }
@@ -151,6 +163,7 @@ bool SctpConnection::receive(Side source) {
   const SctpMessageInfo info = read_sctp_info(header).value_or(SctpMessageInfo{});
   const bool ends = (header.msg_flags & MSG_EOR) != 0;
   listener_.count_bytes(source == kClient, bytes.size());
+  listener_.touch(*this);
   if (ends && direction.message.empty()) {
     if (!send(source, info, bytes) && !closing_) {
       hold(direction, info, bytes);

@@ -10,6 +10,7 @@
 
 #include "proxy/engine/engine.h"
 #include "proxy/net/sctp_message.h"
+#include "proxy/relay/client.h"
 #include "proxy/relay/deadlines.h"
 
 namespace fairlead {
@@ -29,12 +30,12 @@ class SctpConnection final : public Handler,
   /// has to be held.
   static constexpr std::size_t kMessageBytesMax = 1024UL * 1024;
 
-  SctpConnection(SctpListener& listener, FileDescriptor client, FileDescriptor backend);
+  SctpConnection(SctpListener& listener, Client client, FileDescriptor backend);
   ~SctpConnection();
 
   /// Connects to the backend.
   void start();
-  /// The backend's answer is overdue.
+  /// The backend's answer is overdue, or nothing has passed for too long.
   void on_deadline();
 
  private:
@@ -56,6 +57,7 @@ class SctpConnection final : public Handler,
   };
 
   void on_completion(Completion completion) override;
+  void on_deferred() override;
   void on_connected(int result);
   void pump(Side source);
   /// False when there is nothing more to receive now.
@@ -65,14 +67,15 @@ class SctpConnection final : public Handler,
   void hold(Direction& direction, const SctpMessageInfo& info, std::span<const std::byte> bytes);
   void wait(Tag tag, Side side, short events);
 
-  int fd(Side side) const { return sockets_[side].get(); }
+  int fd(Side side) const { return (side == kClient ? client_.socket : backend_).get(); }
   bool in_flight(Tag tag) const { return (in_flight_ & (1U << tag)) != 0; }
 
   void fail(Side side, int error_number);
   void close(bool with_abort);
 
   SctpListener& listener_;
-  std::array<FileDescriptor, 2> sockets_;
+  Client client_;
+  FileDescriptor backend_;
   std::array<Direction, 2> directions_;
   std::uint8_t in_flight_ = 0;
   bool connected_ = false;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/mapping/error.h"
+#include "proxy/relay/admission.h"
 
 namespace fairlead {
 
@@ -15,15 +16,19 @@ SctpListener::SctpListener(Loop& loop, FileDescriptor socket, const Endpoint& ho
       socket_(std::move(socket)),
       host_(host),
       backend_(backend),
+      access_(loop.settings.access_rules, Protocol::sctp, host.port),
       connecting_(*this, loop.settings.connect_timeout_ms),
+      idle_(*this, loop.settings.idle_timeout_ms),
       retries_(*this, kRetryMs) {
   loop_.deadlines.add(connecting_);
+  loop_.deadlines.add(idle_);
   loop_.deadlines.add(retries_);
 }
 
 SctpListener::~SctpListener() {
   connections_.clear_and_dispose([](SctpConnection* connection) { delete connection; });
   loop_.deadlines.remove(connecting_);
+  loop_.deadlines.remove(idle_);
   loop_.deadlines.remove(retries_);
 }
 
@@ -41,7 +46,7 @@ void SctpListener::accept() {
 void SctpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
   if (completion.result >= 0) {
-    open(FileDescriptor(completion.result));
+    open({.socket = FileDescriptor(completion.result)});
   }
   if (accepting_ || retry_.is_linked()) return;
   switch (-completion.result) {
@@ -60,14 +65,15 @@ void SctpListener::on_completion(Completion completion) {
   }
 }
 
-void SctpListener::open(FileDescriptor client) {
+void SctpListener::open(Client client) {
+  if (!admit(loop_, client, access_, host_)) return;
   const std::size_t limit = loop_.settings.connections_max;
   const int fd = limit > 0 && loop_.counters.connections_open >= limit
                      ? -EMFILE
                      : loop_.dialler.open_socket(Protocol::sctp, backend_);
   if (fd < 0) {
-    engine().reset_on_close(client.get());
-    engine().close(std::move(client));
+    engine().reset_on_close(client.socket.get());
+    engine().close(std::move(client.socket));
     ++loop_.counters.connections_refused;
     pause(errno_text(-fd));
     return;
@@ -79,6 +85,17 @@ void SctpListener::open(FileDescriptor client) {
   ++loop_.counters.connections_open;
   if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
   connection->start();
+}
+
+void SctpListener::touch(SctpConnection& connection) {
+  if (idle_.duration_ms() > 0) idle_.set(connection, engine().now());
+}
+
+void SctpListener::note_quiet() {
+  ++loop_.counters.connections_timed_out;
+  loop_.quiet_connections.warn(
+      engine().now(), fmt::format("sctp {}: a connection is ended: nothing has passed for too long",
+                                  host_.to_string()));
 }
 
 void SctpListener::destroy(SctpConnection& connection) {

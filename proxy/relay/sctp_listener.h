@@ -9,6 +9,8 @@
 #include <string_view>
 
 #include "proxy/net/socket_address.h"
+#include "proxy/relay/access_list.h"
+#include "proxy/relay/client.h"
 #include "proxy/relay/listener.h"
 #include "proxy/relay/sctp_connection.h"
 
@@ -32,6 +34,9 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   void count_bytes(bool to_container, std::size_t size);
   void count_reset() { ++loop_.counters.connections_reset; }
   void log_refused(int error_number);
+  /// A message has passed: puts off the end for --idle-timeout.
+  void touch(SctpConnection& connection);
+  void note_quiet();
   void destroy(SctpConnection& connection);
 
  private:
@@ -42,13 +47,14 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   void on_completion(Completion completion) override;
   void on_deadline(Deadline& deadline) override;
   void accept();
-  void open(FileDescriptor client);
+  void open(Client client);
   void pause(std::string_view reason);
 
   Loop& loop_;
   FileDescriptor socket_;
   Endpoint host_;
   SocketAddress backend_;
+  AccessList access_;
   std::unique_ptr<std::byte[]> buffer_;
   boost::intrusive::list<SctpConnection,
                          boost::intrusive::base_hook<boost::intrusive::list_base_hook<
@@ -57,6 +63,7 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
                          boost::intrusive::constant_time_size<false>>
       connections_;
   DeadlineList connecting_;
+  DeadlineList idle_;
   DeadlineList retries_;
   Deadline retry_;
   bool accepting_ = false;

@@ -115,6 +115,7 @@ void TcpConnection::on_connected(int result) {
   Deadline::unlink();
   if (result == 0) {
     connected_ = true;
+    relay_.touch(*this);
   } else {
     refuse(overdue_ ? ETIMEDOUT : -result);
   }
@@ -134,6 +135,17 @@ void TcpConnection::on_deadline() {
     started(readable(side));
     direction.reading = Reading::watching;
   }
+}
+
+void TcpConnection::on_quiet() {
+  if (closing_) return;
+  ++relay_.counters().connections_timed_out;
+  relay_.log_quiet(fmt::format("{}connection of {} to {} is ended: nothing has passed for too long",
+                               half_closed() ? "half-closed " : "",
+                               client_text(addresses_of(relay_.engine(), client_)),
+                               backend_address_.endpoint().to_string()));
+  close(true);
+  relay_.engine().defer(*this);
 }
 
 void TcpConnection::on_readable(Side source, Completion& completion) {
@@ -172,6 +184,7 @@ void TcpConnection::take_in(Side source, Completion& completion) {
                        : relay_.counters().bytes_to_client) += size;
     if (!direction.backlog) direction.backlog = relay_.take_backlog();
     direction.backlog->append(std::move(completion.lease));
+    if (connected_) relay_.touch(*this);
   } else if (completion.result == 0) {
     direction.ended = true;
   } else if (completion.result != -ECANCELED && completion.result != -ENOBUFS) {
@@ -223,6 +236,7 @@ bool TcpConnection::send_backlog(Side source) {
     const ssize_t sent = relay_.engine().send(fd(sink), backlog.front(pieces));
     if (sent > 0) {
       backlog.remove_front(static_cast<std::size_t>(sent));
+      relay_.touch(*this);
       continue;
     }
     const int error_number = static_cast<int>(-sent);
@@ -249,6 +263,7 @@ void TcpConnection::pump_splice(Side source) {
       const ssize_t moved = engine.splice(pipe.read_end.get(), fd(sink), pipe.held_bytes);
       if (moved > 0) {
         pipe.held_bytes -= static_cast<std::size_t>(moved);
+        relay_.touch(*this);
       } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
         wait_writable(sink);
         return;
@@ -283,6 +298,7 @@ void TcpConnection::pump_splice(Side source) {
         engine.splice(fd(source), direction.pipe->write_end.get(), direction.pipe->room_bytes);
     if (moved > 0) {
       direction.pipe->held_bytes = static_cast<std::size_t>(moved);
+      relay_.touch(*this);
       (source == kClient ? relay_.counters().bytes_to_container
                          : relay_.counters().bytes_to_client) += direction.pipe->held_bytes;
     } else if (moved == 0) {
@@ -306,6 +322,7 @@ void TcpConnection::pass_on_end(Side source) {
   direction.finished = true;
   // ENOTCONN: the sink was reset, which its own direction learns.
   relay_.engine().shutdown_write(fd(other(source)));
+  relay_.touch(*this);
 }
 
 void TcpConnection::keep_reading(Side source) {
@@ -407,6 +424,7 @@ void TcpConnection::fail(Side side, int error_number) {
 void TcpConnection::close(bool with_reset) {
   closing_ = true;
   Deadline::unlink();
+  quiet_.unlink();
   if (with_reset) {
     for (const Side side : {kClient, kBackend}) relay_.engine().reset_on_close(fd(side));
   }

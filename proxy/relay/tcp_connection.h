@@ -17,9 +17,16 @@
 
 namespace fairlead {
 
+class TcpConnection;
 class TcpRelay;
 
 struct TcpConnectionList;  // Tag of the list of all connections of a relay.
+
+/// When too little has passed over a connection for too long.
+struct QuietDeadline : Deadline {
+  explicit QuietDeadline(TcpConnection& its_connection) : connection(its_connection) {}
+  TcpConnection& connection;
+};
 
 /// Relays bytes both ways, half-closes included, until both directions have ended or one side
 /// fails. Owned by its TcpRelay; destroys itself through it. An idle one takes about 160 bytes.
@@ -40,8 +47,16 @@ class TcpConnection final : public Handler,
   /// Its deadline has passed: the backend's answer is overdue, or a socket has not been read for a
   /// while.
   void on_deadline();
+  /// Nothing has passed for too long.
+  void on_quiet();
   /// Memory is short: takes back requests for much at a time.
   void on_frugal();
+
+  QuietDeadline& quiet() { return quiet_; }
+  /// One side has finished sending, and the other side knows.
+  bool half_closed() const {
+    return directions_[kClient].finished != directions_[kBackend].finished;
+  }
 
  private:
   enum Side : std::uint8_t { kClient, kBackend };
@@ -114,6 +129,7 @@ class TcpConnection final : public Handler,
   Client client_;
   FileDescriptor backend_;
   std::array<Direction, 2> directions_;
+  QuietDeadline quiet_{*this};
   const SocketAddress& backend_address_;
   std::uint8_t in_flight_ = 0;
   bool connected_ : 1 = false;

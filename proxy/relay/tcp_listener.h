@@ -26,6 +26,7 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   void on_completion(Completion completion) override;
   const Endpoint& host() const override { return host_; }
   const SocketAddress& backend() const override { return backend_; }
+  const AccessList& access() const override { return access_; }
   void resume() override;
   void welcome(Client client) override;
   void serve_undialled();
@@ -35,6 +36,7 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   FileDescriptor socket_;
   Endpoint host_;
   SocketAddress backend_;
+  AccessList access_;
   /// Accepted when no backend socket could be had, oldest first. They are served when one can.
   std::deque<Client> undialled_;
   bool accepting_ = false;

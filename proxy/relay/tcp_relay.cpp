@@ -10,6 +10,7 @@
 #include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/net/tcp_options.h"
+#include "proxy/relay/admission.h"
 
 namespace fairlead {
 namespace {
@@ -27,15 +28,17 @@ TcpRelay::TcpRelay(Loop& loop)
       introductions_(loop, *this),
       connecting_(*this, loop.settings.connect_timeout_ms),
       unread_(*this, kUnreadMs),
+      idle_(quiet_owner_, loop.settings.idle_timeout_ms),
+      half_closed_(quiet_owner_, loop.settings.half_closed_timeout_ms),
       retries_(*this, kRetryMs),
       spare_(*this, kSpareMs) {
-  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &spare_})
+  for (DeadlineList* list : {&connecting_, &unread_, &idle_, &half_closed_, &retries_, &spare_})
     loop_.deadlines.add(*list);
 }
 
 TcpRelay::~TcpRelay() {
   connections_.clear_and_dispose([](TcpConnection* connection) { delete connection; });
-  for (DeadlineList* list : {&connecting_, &unread_, &retries_, &spare_}) {
+  for (DeadlineList* list : {&connecting_, &unread_, &idle_, &half_closed_, &retries_, &spare_}) {
     loop_.deadlines.remove(*list);
   }
 }
@@ -46,6 +49,7 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
     introductions_.begin(std::move(client), acceptor);
     return Opened::yes;
   }
+  if (!admit(loop_, client, acceptor.access(), acceptor.host())) return Opened::refused;
   const SocketAddress& backend = acceptor.backend();
   std::string header;
   if (loop_.settings.proxy_protocol != ProxyProtocol::none) {
@@ -170,10 +174,24 @@ void TcpRelay::note_copied(std::size_t before, std::size_t after) {
   }
 }
 
+void TcpRelay::touch(TcpConnection& connection) {
+  const bool half_closed = connection.half_closed() && half_closed_.duration_ms() > 0;
+  DeadlineList& list = half_closed ? half_closed_ : idle_;
+  if (list.duration_ms() > 0) list.set(connection.quiet(), engine().now());
+}
+
+void TcpRelay::QuietOwner::on_deadline(Deadline& deadline) {
+  static_cast<QuietDeadline&>(deadline).connection.on_quiet();
+}
+
 void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }
 
 void TcpRelay::log_refused(std::string_view message) {
   loop_.connect_failures.warn(engine().now(), message);
+}
+
+void TcpRelay::log_quiet(std::string_view message) {
+  loop_.quiet_connections.warn(engine().now(), message);
 }
 
 void TcpRelay::log_failed(std::string_view side, int error_number) {

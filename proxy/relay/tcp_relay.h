@@ -24,6 +24,7 @@ class Acceptor : public boost::intrusive::list_base_hook<
   /// The address it listens on.
   virtual const Endpoint& host() const = 0;
   virtual const SocketAddress& backend() const = 0;
+  virtual const AccessList& access() const = 0;
   /// A shortage may have passed.
   virtual void resume() = 0;
   /// A client that open() has put off can be opened now.
@@ -84,10 +85,13 @@ class TcpRelay final : private DeadlineList::Owner {
   /// Much memory was used: gives back what is spare of it in kSpareMs, unless it is used again.
   void release_later() { spare_.set(release_, engine().now()); }
 
+  /// Something has passed: puts off connection.on_quiet().
+  void touch(TcpConnection& connection);
   /// Calls connection.on_deadline() in kUnreadMs.
   void watch_later(TcpConnection& connection);
   void log_refused(std::string_view message);
   void log_failed(std::string_view side, int error_number);
+  void log_quiet(std::string_view message);
   void destroy(TcpConnection& connection);
 
  private:
@@ -95,6 +99,10 @@ class TcpRelay final : private DeadlineList::Owner {
   static constexpr TimeMs kRetryMs = 100;
   static constexpr TimeMs kSpareMs = 1'000;
   static constexpr std::size_t kBacklogsKept = 64;
+
+  struct QuietOwner final : DeadlineList::Owner {
+    void on_deadline(Deadline& deadline) override;
+  };
 
   void on_deadline(Deadline& deadline) override;
   void note_copied(std::size_t before, std::size_t after);
@@ -116,6 +124,9 @@ class TcpRelay final : private DeadlineList::Owner {
 
   DeadlineList connecting_;
   DeadlineList unread_;
+  QuietOwner quiet_owner_;
+  DeadlineList idle_;
+  DeadlineList half_closed_;
   DeadlineList retries_;
   DeadlineList spare_;
   Deadline retry_;

@@ -27,6 +27,7 @@
 #include <utility>
 
 #include "proxy/mapping/error.h"
+#include "proxy/relay/admission.h"
 #include "proxy/relay/datagram_batch.h"
 #include "proxy/relay/udp_sessions.h"
 
@@ -55,7 +56,8 @@ UdpListener::UdpListener(Loop& loop, FileDescriptor socket, const Endpoint& host
             .family = 0,
             .host = host,
             .backend = backend,
-            .backend_address = SocketAddress(backend)} {
+            .backend_address = SocketAddress(backend),
+            .access = AccessList(loop.settings.access_rules, Protocol::udp, host.port)} {
   port_.family = family_of(port_.socket.get(), host);
 }
 
@@ -111,9 +113,17 @@ void UdpListener::relay(DatagramBatch& batch, std::size_t count) {
   for (std::size_t i = 0; i < in_line_count; ++i) in_line[i]->relay_to_backend(batch, chain);
 }
 
+bool UdpListener::admits(const UdpFlow& flow) {
+  if (port_.access.empty()) return true;
+  const Endpoint client = flow.client_address(port_.family).endpoint();
+  if (port_.access.admits(client.ip)) return true;
+  note_denied(port_.loop, client, port_.host);
+  return false;
+}
+
 UdpSession* UdpListener::session_of(const UdpFlow& flow) {
   UdpSession* session = port_.sessions->find(port_, flow);
-  if (session == nullptr) return port_.sessions->open(port_, flow);
+  if (session == nullptr) return admits(flow) ? port_.sessions->open(port_, flow) : nullptr;
   port_.sessions->touch(*session);
   return session;
 }

@@ -25,6 +25,7 @@ class UdpListener final : public Listener, private Handler {
   void on_completion(Completion completion) override;
   void wait();
   void relay(DatagramBatch& batch, std::size_t count);
+  bool admits(const UdpFlow& flow);
   UdpSession* session_of(const UdpFlow& flow);
 
   UdpPort port_;

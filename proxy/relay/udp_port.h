@@ -7,6 +7,7 @@
 #include "proxy/mapping/endpoint.h"
 #include "proxy/net/file_descriptor.h"
 #include "proxy/net/socket_address.h"
+#include "proxy/relay/access_list.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
@@ -23,6 +24,7 @@ struct UdpPort {
   Endpoint host;
   Endpoint backend;
   SocketAddress backend_address;
+  AccessList access;
 };
 
 }  // namespace fairlead

@@ -55,6 +55,20 @@ TEST(ConfigFile, SetsEveryOption) {
                                             Mapping::parse("[::1]:81:[fd00::2]:81/udp").value()));
 }
 
+TEST(ConfigFile, ListsOfAddressesAdd) {
+  const Options options = apply(
+      "allow = 10.0.0.0/8,fd00::/8\n"
+      "allow = 8080/tcp=192.0.2.1\n"
+      "deny = 10.1.0.0/16\n"
+      "accept-proxy-protocol = 192.0.2.1\n"
+      "accept-proxy-protocol = 192.0.2.2\n");
+  EXPECT_EQ(options.relay.access_rules.size(), 4U);
+  EXPECT_EQ(options.relay.access_rules[2].ports, (PortRange{8080, 8080}));
+  EXPECT_EQ(options.relay.front_ends.size(), 2U);
+  EXPECT_THAT(refusal("deny = 10.0.0.1/8\n"),
+              StartsWith("f:1: deny \"10.0.0.1/8\": \"10.0.0.1/8\""));
+}
+
 TEST(ConfigFile, AnEmptyFileSetsNothing) {
   for (const char* text : {"", "\n", "\n\n  \n", "# nothing"}) {
     const Options options = apply(text);
@@ -81,8 +95,9 @@ TEST(ConfigFile, ErrorNamesFileAndLine) {
   EXPECT_EQ(refusal("engine\n"), "f:1: accepted: `option = value`, `# comment`");
   EXPECT_EQ(refusal("= x\n"),
             "f:1: \"\" is no option; accepted: publish, engine, relay, "
-            "connect-timeout, udp-timeout, container-netns, proxy-protocol, "
-            "accept-proxy-protocol, max-connections, max-udp-sessions, log-level, log-format");
+            "connect-timeout, udp-timeout, idle-timeout, half-closed-timeout, container-netns, "
+            "proxy-protocol, accept-proxy-protocol, allow, deny, max-connections, "
+            "max-connections-per-client, max-udp-sessions, log-level, log-format");
   EXPECT_EQ(refusal("[tcp]\nengine = auto\n"), "f:1: sections are not used here");
   EXPECT_THAT(refusal("publish = 80\n"), StartsWith("f:1: publish \"80\": a part is missing"));
 }

@@ -61,12 +61,14 @@ class ScriptedSctp final : public Engine {
   void settle() {
     while (deliver()) {
     }
+    run_deferred();
   }
   void pass_time(TimeMs duration_ms) { set_now(now() + duration_ms); }
 
   /// What connect() completes with; nothing while the backend does not answer.
   std::optional<int> connect_result = 0;
   int socket_error = 0;
+  Endpoint client_address{*IpAddress::parse("192.0.2.7"), 40'000};
   std::vector<int> dialled;
 
   std::string_view name() const override { return "scripted"; }
@@ -85,6 +87,14 @@ class ScriptedSctp final : public Engine {
     for (Operation& operation : operations_) {
       if (operation.handler == &handler && operation.tag == tag) operation.cancelled = true;
     }
+  }
+  int peer_address(int, SocketAddress& address) override {
+    address = SocketAddress(client_address);
+    return 0;
+  }
+  int own_address(int, SocketAddress& address) override {
+    address = SocketAddress(Endpoint{*IpAddress::parse("192.0.2.1"), 3868});
+    return 0;
   }
   void close(FileDescriptor fd) override {
     const int number = fd.release();
@@ -211,7 +221,9 @@ class ScriptedSctp final : public Engine {
 
 class SctpRelay : public testing::Test {
  protected:
-  SctpRelay() {
+  explicit SctpRelay(const RelaySettings& settings = {.connect_timeout_ms = 1000,
+                                                      .connections_max = 100})
+      : loop_{.engine = engine_, .settings = settings} {
     listener_ = make_listener(loop_, Protocol::sctp, FileDescriptor(ScriptedSctp::kFirstFd - 1),
                               {*IpAddress::parse("0.0.0.0"), 3868},
                               {*IpAddress::parse("172.17.0.2"), 3868});
@@ -227,7 +239,7 @@ class SctpRelay : public testing::Test {
   }
 
   ScriptedSctp engine_;
-  Loop loop_{.engine = engine_, .settings = {.connect_timeout_ms = 1000, .connections_max = 100}};
+  Loop loop_;
   std::unique_ptr<Listener> listener_;
   int client_fd_ = -1;
 };
@@ -395,6 +407,48 @@ TEST_F(SctpRelay, PausesAcceptingWithoutDescriptors) {
 
 TEST(SctpMessageInfo, IsUnknownWithoutControlData) {
   EXPECT_EQ(read_sctp_info(msghdr{}), std::nullopt);
+}
+
+class SctpLimits : public SctpRelay {
+ protected:
+  SctpLimits()
+      : SctpRelay({.connections_max = 100,
+                   .connections_per_client_max = 1,
+                   .idle_timeout_ms = 5'000,
+                   .access_rules = parse_access_rules(true, "192.0.2.0/24").value()}) {}
+
+  void pass(TimeMs time_ms) {
+    engine_.pass_time(time_ms);
+    loop_.deadlines.run(engine_.now());
+    engine_.settle();
+  }
+};
+
+TEST_F(SctpLimits, AreThoseOfTcp) {
+  connect();
+  EXPECT_FALSE(client().closed);
+  const int kept = client_fd_;
+  connect();
+  EXPECT_TRUE(client().aborting && client().closed);
+  EXPECT_EQ(loop_.counters.clients_over_limit, 1U);
+  engine_.client_address.ip = *IpAddress::parse("198.51.100.1");
+  connect();
+  EXPECT_TRUE(client().aborting && client().closed);
+  EXPECT_EQ(loop_.counters.clients_denied, 1U);
+  EXPECT_FALSE(engine_.socket(kept).closed);
+}
+
+TEST_F(SctpLimits, EndAnIdleConnection) {
+  connect();
+  pass(4'000);
+  client().arrivals.push_back({.bytes = "message"});
+  engine_.settle();
+  pass(4'000);
+  EXPECT_FALSE(client().closed);
+  pass(1'000);
+  EXPECT_TRUE(client().aborting && client().closed && backend().aborting && backend().closed);
+  EXPECT_EQ(loop_.counters.connections_timed_out, 1U);
+  EXPECT_EQ(loop_.counters.connections_open, 0U);
 }
 
 }  // namespace

@@ -601,6 +601,123 @@ TEST_P(ProxyHeaderSent, MemoryOfHeadersDoesNotMakeTheRelayFrugal) {
   EXPECT_EQ(relay.counters().connections_open, 0U);
 }
 
+// Timeouts of connections over which nothing passes.
+
+class QuietTest : public TcpConnectionTest {
+ protected:
+  static RelaySettings settings(TimeMs idle_ms, TimeMs half_closed_ms) {
+    RelaySettings settings = TcpConnectionTest::settings();
+    settings.idle_timeout_ms = idle_ms;
+    settings.half_closed_timeout_ms = half_closed_ms;
+    return settings;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, QuietTest,
+                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
+                         [](const auto& mode) {
+                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
+                         });
+
+TEST_P(QuietTest, AnIdleConnectionIsReset) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  relay.advance(9'999);
+  EXPECT_FALSE(client.closed);
+  relay.advance(1);
+  EXPECT_TRUE(client.got_reset && backend.got_reset);
+  EXPECT_EQ(relay.counters().connections_timed_out, 1U);
+  EXPECT_EQ(relay.counters().connections_reset, 0U);
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+  relay.advance(10'000);
+  EXPECT_EQ(relay.loop.deadlines.next(), std::nullopt);
+}
+
+TEST_P(QuietTest, BytesEitherWayPutItOff) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  for (int i = 0; i < 5; ++i) {
+    relay.advance(9'000);
+    (i % 2 == 0 ? client : backend).to_relay = "x";
+    relay.run();
+  }
+  EXPECT_FALSE(client.closed);
+  relay.advance(10'000);
+  EXPECT_TRUE(client.closed);
+}
+
+TEST_P(QuietTest, AStalledOneIsIdleToo) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  relay.backend().room = 10;
+  client.to_relay = std::string(1 << 20, 'x');
+  relay.run();
+  relay.advance(9'000);
+  relay.backend().room = 10;
+  relay.run();
+  relay.advance(9'000);
+  EXPECT_FALSE(client.closed);
+  relay.advance(1'000);
+  EXPECT_TRUE(client.closed && relay.backend().closed);
+  EXPECT_EQ(relay.counters().connections_timed_out, 1U);
+}
+
+TEST_P(QuietTest, AHalfClosedOneHasItsOwnTime) {
+  for (const bool client_first : {true, false}) {
+    ScriptedRelay relay(settings(60'000, 5'000));
+    Peer& client = relay.connect_through();
+    Peer& backend = relay.backend();
+    relay.advance(30'000);
+    (client_first ? client : backend).fin = true;
+    relay.run();
+    relay.advance(4'000);
+    (client_first ? backend : client).to_relay = "more";
+    relay.run();
+    relay.advance(4'000);
+    EXPECT_FALSE(client.closed);
+    relay.advance(1'000);
+    EXPECT_TRUE(client.got_reset && backend.got_reset);
+    EXPECT_EQ(relay.counters().connections_timed_out, 1U);
+  }
+}
+
+TEST_P(QuietTest, TheTimeOfHalfClosedOnesIsNotThatOfOthers) {
+  ScriptedRelay relay(settings(0, 5'000));
+  Peer& client = relay.connect_through();
+  relay.advance(86'400'000);
+  EXPECT_FALSE(client.closed);
+  client.fin = true;
+  relay.run();
+  relay.advance(5'000);
+  EXPECT_TRUE(client.closed);
+}
+
+TEST_P(QuietTest, TheTimeOfIdleOnesIsThatOfHalfClosedOnesWithoutTheirOwn) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  client.fin = true;
+  relay.run();
+  relay.advance(10'000);
+  EXPECT_TRUE(client.closed);
+}
+
+TEST_P(QuietTest, DiallingHasItsOwnTime) {
+  RelaySettings dialling = settings(1'000, 1'000);
+  dialling.connect_timeout_ms = 20'000;
+  ScriptedRelay relay(dialling);
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  client.to_relay = "early";
+  relay.run();
+  relay.advance(19'000);
+  EXPECT_FALSE(client.closed);
+  relay.advance(1'000);
+  EXPECT_TRUE(client.closed);
+  EXPECT_EQ(relay.counters().connections_refused, 1U);
+}
+
 // Idle connections and the end.
 
 TEST_P(TcpConnectionTest, IdleConnectionsHaveNoTimer) {

@@ -489,6 +489,21 @@ TEST_F(UdpRelay, ManySessionsAreFoundAgain) {
   for (int session = 0; session < 5000; ++session) EXPECT_THAT(to_backend(session), SizeIs(2));
 }
 
+// Clients that are not admitted.
+
+TEST_F(UdpRelay, DropsWhatClientsSendWhoAreNotAdmitted) {
+  settings_.access_rules = parse_access_rules(false, "53/udp=198.51.100.0/24").value();
+  serve();
+  engine_.socket(kListenerFd).arrivals.push_back({"no", {ip("198.51.100.1"), 99}, asked_, 0});
+  arrive("yes");
+  engine_.socket(kListenerFd).arrivals.push_back({"no", {ip("198.51.100.1"), 99}, asked_, 0});
+  engine_.settle();
+  EXPECT_EQ(engine_.open_count(), 1);
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "yes"}));
+  EXPECT_EQ(loop_.counters.clients_denied, 2U);
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+}
+
 // PROXY headers.
 
 class UdpProxyHeader : public UdpRelay {
