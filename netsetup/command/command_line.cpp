@@ -27,7 +27,7 @@ constexpr std::string_view kUnpublish = "unpublish";
 
 /// What options say, before it is known what for.
 struct Draft {
-  CommandLine line;
+  NetCommandLine line;
   Network network;
   Container container;
   bool all = false;
@@ -353,7 +353,7 @@ Result<Words> take_options(const po::parsed_options& parsed, Draft& draft,
   return words;
 }
 
-Result<CommandLine> take(const po::parsed_options& parsed) {
+Result<NetCommandLine> take(const po::parsed_options& parsed) {
   Draft draft;
   draft.line.state_directory = kDefaultStateDirectory;
   draft.container.ifname.clear();
@@ -382,7 +382,7 @@ Result<CommandLine> take(const po::parsed_options& parsed) {
 
 }  // namespace
 
-Result<CommandLine> parse_net_command_line(std::span<const char* const> arguments) {
+Result<NetCommandLine> parse_net_command_line(std::span<const char* const> arguments) {
   using Style = po::command_line_style::style_t;
   constexpr int kStyle =
       static_cast<int>(Style::unix_style) & ~static_cast<int>(Style::allow_guessing);

@@ -64,7 +64,7 @@ using EditCommand =
 
 using Command = std::variant<LookCommand, EditCommand>;
 
-struct CommandLine {
+struct NetCommandLine {
   bool help = false;
   bool version = false;
   bool json = false;
@@ -80,7 +80,7 @@ struct CommandLine {
 
 /// `arguments` without the program's name. Options may stand before, between and after the words,
 /// and are never abbreviated. The error names what is wrong and what is accepted.
-Result<CommandLine> parse_net_command_line(std::span<const char* const> arguments);
+Result<NetCommandLine> parse_net_command_line(std::span<const char* const> arguments);
 
 /// What --help prints.
 std::string net_help_text();

@@ -143,7 +143,7 @@ Result<void> show_plan(KernelHost& host, const State& state, const Networks& wan
 
 }  // namespace
 
-Result<void> run_edit(const CommandLine& line, const EditCommand& command) {
+Result<void> run_edit(const NetCommandLine& line, const EditCommand& command) {
   StateDirectory directory(line.state_directory);
   if (!line.dry_run) {
     if (auto locked = directory.lock(line.text); !locked) return locked;

@@ -17,7 +17,7 @@ namespace {
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 struct Looking {
-  const CommandLine& line;
+  const NetCommandLine& line;
   const State& state;
   bool unfinished;
   KernelHost& host;
@@ -64,7 +64,7 @@ struct Looking {
 
 }  // namespace
 
-Result<int> run_look(const CommandLine& line, const LookCommand& command) {
+Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
   StateDirectory directory(line.state_directory);
   const auto state = directory.load();
   if (!state) return std::unexpected(state.error());

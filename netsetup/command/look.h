@@ -9,6 +9,6 @@ namespace fairlead {
 
 /// Prints what was asked for. The exit code: 1 when `check` has found something wrong. Whoever
 /// changes the state meanwhile is not waited for.
-Result<int> run_look(const CommandLine& line, const LookCommand& command);
+Result<int> run_look(const NetCommandLine& line, const LookCommand& command);
 
 }  // namespace fairlead

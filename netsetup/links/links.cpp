@@ -315,7 +315,7 @@ Result<void> Links::remove_bridge(const Network& network) {
   return delete_link(socket_.get(), network.bridge);
 }
 
-Result<NetworkNamespace> Links::open_container(const Container& container) const {
+Result<NamespaceFile> Links::open_container(const Container& container) const {
   auto inside = open_namespace(container.netns);
   if (!inside) return inside;
   if (inside->inode == home_.inode) {
@@ -329,7 +329,7 @@ Result<NetworkNamespace> Links::open_container(const Container& container) const
 }
 
 Result<void> Links::make_pair(const Network& network, const Container& container, int bridge,
-                              const NetworkNamespace& inside) {
+                              const NamespaceFile& inside) {
   const LinkHandle host(rtnl_link_veth_alloc());
   rtnl_link* peer = rtnl_link_veth_get_peer(host.get());
   const LinkHandle peer_reference(peer);

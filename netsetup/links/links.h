@@ -62,17 +62,17 @@ class Links {
   std::vector<std::string> problems(const Network& network);
 
  private:
-  Links(SocketHandle socket, NetworkNamespace home)
+  Links(SocketHandle socket, NamespaceFile home)
       : socket_(std::move(socket)), home_(std::move(home)) {}
 
-  Result<NetworkNamespace> open_container(const Container& container) const;
+  Result<NamespaceFile> open_container(const Container& container) const;
   Result<void> make_pair(const Network& network, const Container& container, int bridge,
-                         const NetworkNamespace& inside);
+                         const NamespaceFile& inside);
   Result<void> set_port(const Network& network, const Container& container, int bridge);
   std::string container_problem(const Network& network, const Container& container, int bridge);
 
   SocketHandle socket_;
-  NetworkNamespace home_;
+  NamespaceFile home_;
 };
 
 }  // namespace fairlead

@@ -40,7 +40,7 @@ Result<std::string> namespace_path(std::string_view text) {
   return std::string(text);
 }
 
-Result<NetworkNamespace> open_namespace(const std::string& path) {
+Result<NamespaceFile> open_namespace(const std::string& path) {
   const std::string what = "network namespace " + path;
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return failed(what, errno);
@@ -49,12 +49,12 @@ Result<NetworkNamespace> open_namespace(const std::string& path) {
   }
   struct stat facts{};
   if (::fstat(fd.get(), &facts) != 0) return failed(what, errno);
-  return NetworkNamespace{std::move(fd), facts.st_ino};
+  return NamespaceFile{std::move(fd), facts.st_ino};
 }
 
-Result<NetworkNamespace> current_namespace() { return open_namespace(kOwn); }
+Result<NamespaceFile> current_namespace() { return open_namespace(kOwn); }
 
-Result<NamespaceVisit> NamespaceVisit::enter(const NetworkNamespace& there) {
+Result<NamespaceVisit> NamespaceVisit::enter(const NamespaceFile& there) {
   auto home = current_namespace();
   if (!home) return std::unexpected(home.error());
   if (::setns(there.fd.get(), CLONE_NEWNET) != 0) return failed("enter network namespace", errno);

@@ -12,7 +12,7 @@
 namespace fairlead {
 
 /// An open namespace; it lives at least as long as this does.
-struct NetworkNamespace {
+struct NamespaceFile {
   FileDescriptor fd;
   /// Tells namespaces apart, also when a file comes to name another one.
   std::uint64_t inode = 0;
@@ -24,15 +24,15 @@ Result<std::string> namespace_path(std::string_view text);
 
 /// Error: no such file, or no network namespace. One that `ip netns add` made and deleted again
 /// leaves an ordinary file where it was, which is none either.
-Result<NetworkNamespace> open_namespace(const std::string& path);
+Result<NamespaceFile> open_namespace(const std::string& path);
 
 /// The one that the calling thread is in.
-Result<NetworkNamespace> current_namespace();
+Result<NamespaceFile> current_namespace();
 
 /// The calling thread in another namespace, and back again at the end. Needs CAP_SYS_ADMIN.
 class NamespaceVisit {
  public:
-  static Result<NamespaceVisit> enter(const NetworkNamespace& there);
+  static Result<NamespaceVisit> enter(const NamespaceFile& there);
 
   NamespaceVisit(NamespaceVisit&&) = default;
   NamespaceVisit& operator=(NamespaceVisit&&) = delete;

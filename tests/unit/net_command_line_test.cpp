@@ -8,7 +8,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Result<CommandLine> parse(std::initializer_list<const char*> words) {
+Result<NetCommandLine> parse(std::initializer_list<const char*> words) {
   return parse_net_command_line(std::span(words.begin(), words.size()));
 }
 
@@ -18,7 +18,7 @@ std::string refusal(std::initializer_list<const char*> words) {
 }
 
 template <typename Kind, typename T>
-const T& command_of(const CommandLine& line) {
+const T& command_of(const NetCommandLine& line) {
   return std::get<T>(std::get<Kind>(line.command));
 }
 
@@ -28,7 +28,7 @@ TEST(NetCommandLine, OptionsMayStandAnywhere) {
       {"network", "--json", "rm", "--firewall=none", "web"},
       {"network", "rm", "web", "--json", "--firewall", "none"}};
   for (const auto& words : orders) {
-    const CommandLine line = parse_net_command_line(words).value();
+    const NetCommandLine line = parse_net_command_line(words).value();
     EXPECT_EQ((command_of<EditCommand, RemoveNetwork>(line).network), "web");
     EXPECT_TRUE(line.json);
     EXPECT_EQ(line.firewall, BackendChoice::none);
@@ -38,33 +38,33 @@ TEST(NetCommandLine, OptionsMayStandAnywhere) {
 }
 
 TEST(NetCommandLine, ReadsEverythingOfANetwork) {
-  const CommandLine line = parse({"network",
-                                  "create",
-                                  "web",
-                                  "--subnet",
-                                  "10.1.0.0/24",
-                                  "--subnet",
-                                  "fd00:1::/64",
-                                  "--gateway",
-                                  "10.1.0.9",
-                                  "--ip-range",
-                                  "10.1.0.128/25",
-                                  "--bridge",
-                                  "br9",
-                                  "--mtu",
-                                  "1400",
-                                  "--internal",
-                                  "--no-icc",
-                                  "--no-masquerade",
-                                  "--allow-networks",
-                                  "a,b",
-                                  "--host-binding",
-                                  "192.0.2.1",
-                                  "--mode",
-                                  "dnat",
-                                  "--forwarding",
-                                  "interface"})
-                               .value();
+  const NetCommandLine line = parse({"network",
+                                     "create",
+                                     "web",
+                                     "--subnet",
+                                     "10.1.0.0/24",
+                                     "--subnet",
+                                     "fd00:1::/64",
+                                     "--gateway",
+                                     "10.1.0.9",
+                                     "--ip-range",
+                                     "10.1.0.128/25",
+                                     "--bridge",
+                                     "br9",
+                                     "--mtu",
+                                     "1400",
+                                     "--internal",
+                                     "--no-icc",
+                                     "--no-masquerade",
+                                     "--allow-networks",
+                                     "a,b",
+                                     "--host-binding",
+                                     "192.0.2.1",
+                                     "--mode",
+                                     "dnat",
+                                     "--forwarding",
+                                     "interface"})
+                                  .value();
   const Network& network = command_of<EditCommand, CreateNetwork>(line).network;
   EXPECT_EQ(network.subnets.size(), 2U);
   EXPECT_EQ(network.gateways.size(), 1U);
@@ -80,19 +80,19 @@ TEST(NetCommandLine, ReadsEverythingOfANetwork) {
 }
 
 TEST(NetCommandLine, ReadsContainersAndPorts) {
-  const CommandLine attach = parse({"attach", "web", "c1", "--netns", "pid:12", "--ip", "10.1.0.7",
-                                    "--ip", "fd00::7", "--mac", "02:00:00:00:00:01"})
-                                 .value();
+  const NetCommandLine attach = parse({"attach", "web", "c1", "--netns", "pid:12", "--ip",
+                                       "10.1.0.7", "--ip", "fd00::7", "--mac", "02:00:00:00:00:01"})
+                                    .value();
   const Attach& attached = command_of<EditCommand, Attach>(attach);
   EXPECT_EQ(attached.container.netns, "/proc/12/ns/net");
   EXPECT_EQ(attached.container.addresses.size(), 2U);
   EXPECT_EQ(attached.container.ifname, "");
-  const CommandLine publish =
+  const NetCommandLine publish =
       parse({"publish", "web", "c1", "8080:80", "[::1]:1-9:1-9/udp"}).value();
   EXPECT_EQ((command_of<EditCommand, Publish>(publish).ports.size()), 2U);
-  const CommandLine unpublish = parse({"unpublish", "web", "c1", "--all"}).value();
+  const NetCommandLine unpublish = parse({"unpublish", "web", "c1", "--all"}).value();
   EXPECT_TRUE((command_of<EditCommand, Unpublish>(unpublish).ports.empty()));
-  const CommandLine apply = parse({"apply", "-"}).value();
+  const NetCommandLine apply = parse({"apply", "-"}).value();
   EXPECT_EQ((command_of<EditCommand, Apply>(apply).file), "-");
 }
 
