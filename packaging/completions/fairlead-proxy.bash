@@ -19,6 +19,7 @@ _fairlead_proxy() {
     --container-netns)
       mapfile -t COMPREPLY < <(compgen -W 'auto' -f -- "$word")
       ;;
+    --source) mapfile -t COMPREPLY < <(compgen -W 'gateway client container' -- "$word") ;;
     --config)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
@@ -29,9 +30,9 @@ _fairlead_proxy() {
     *)
       mapfile -t COMPREPLY < <(compgen -W '
         -p --publish --engine --relay --connect-timeout --udp-timeout --idle-timeout
-        --half-closed-timeout --container-netns --proxy-protocol --accept-proxy-protocol --allow
-        --deny --max-connections --max-connections-per-client --max-udp-sessions --log-level
-        --log-format --config -v --version -h --help' -- "$word")
+        --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
+        --allow --deny --max-connections --max-connections-per-client --max-udp-sessions
+        --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac
 } && complete -F _fairlead_proxy fairlead-proxy

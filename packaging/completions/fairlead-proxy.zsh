@@ -13,6 +13,7 @@ _arguments -s -S \
   '--idle-timeout=[when a silent connection ends]:seconds' \
   '--half-closed-timeout=[when a silent half-closed connection ends]:seconds' \
   '--container-netns=[dial from inside the network namespace of the container]:namespace:_fairlead_netns' \
+  '--source=[what the service sees as its client]:address:(gateway client container)' \
   '--proxy-protocol=[tell containers who the client is]:version:(none v1 v2)' \
   '*--accept-proxy-protocol=[front ends that tell who the client is]:addresses' \
   '*--allow=[clients that are served]:addresses' \

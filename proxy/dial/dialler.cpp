@@ -19,9 +19,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cassert>
 #include <utility>
 
+#include "proxy/dial/return_path.h"
 #include "proxy/log/log.h"
 #include "proxy/net/own_addresses.h"
 
@@ -41,18 +41,69 @@ Dialler::Dialler(Engine& engine, Deadlines& deadlines, const DialSettings& setti
 
 Dialler::~Dialler() { deadlines_.remove(believed_); }
 
-int Dialler::open_socket(Protocol protocol, const SocketAddress& backend) {
+int Dialler::open_socket(Protocol protocol, const SocketAddress& backend, const Endpoint& client) {
   if (settings_.netns.kind != ContainerNetns::Kind::host) {
     Container& container = container_at(backend.endpoint().ip);
-    const bool inside = protocol != Protocol::sctp && enter_namespace_of(container);
-    if (!inside && home_) {
-      if (const auto moved = move_to(*home_); !moved) {
-        tell(container, true, moved.error().message);
-        return -ENETUNREACH;
-      }
+    if (protocol != Protocol::sctp && enter_namespace_of(container)) {
+      if (const auto fd = open_inside(protocol, backend, client, container)) return *fd;
+    }
+    if (const auto moved = go_to_host(); !moved) {
+      tell(container, Matter::netns, LogLevel::warn, moved.error().message);
+      return -ENETUNREACH;
     }
   }
   return engine_.open_socket(backend.family(), socket_type(protocol), socket_protocol(protocol));
+}
+
+/// Nothing: the dial has to be plain.
+std::optional<int> Dialler::open_inside(Protocol protocol, const SocketAddress& backend,
+                                        const Endpoint& client, Container& container) {
+  if (settings_.source == Source::container) {
+    return engine_.open_socket(backend.family(), socket_type(protocol), 0);
+  }
+  if (protocol == Protocol::udp && !datagrams_return(container)) return std::nullopt;
+  if (settings_.source == Source::client) {
+    std::string_view obstacle = obstacle_to_keeping(client.ip, container.address.family());
+    if (obstacle.empty() && protocol == Protocol::udp &&
+        own_address_towards(client.ip).is_unspecified()) {
+      // The service's answer gets its mark only after a route was found for it without.
+      obstacle = "that the container has no route to (it does not matter to TCP)";
+    } else if (obstacle.empty()) {
+      if (const auto fd = open_bound(protocol, backend, client, container)) return fd;
+      obstacle = "that is the container itself";
+    }
+    if (told_obstacles_.insert(obstacle).second) {
+      log_info(fmt::format("a client {} cannot keep its address: {} sees {} instead", obstacle,
+                           container.address.to_string(), container.gateway.to_string()));
+    }
+  }
+  return open_bound(protocol, backend, {container.gateway, 0}, container);
+}
+
+/// Nothing: this cannot be the source.
+std::optional<int> Dialler::open_bound(Protocol protocol, const SocketAddress& backend,
+                                       const Endpoint& source, Container& container) {
+  const bool is_stream = protocol != Protocol::udp;
+  FileDescriptor socket(engine_.open_socket(backend.family(), socket_type(protocol), 0));
+  if (!socket) return socket.release();
+  const BindOutcome outcome = bind_foreign(engine_, socket.get(), is_stream, source);
+  if (outcome.bound == Bound::yes) return socket.release();
+  engine_.close(std::move(socket));
+  if (outcome.bound == Bound::failed) {
+    tell(container, Matter::source, LogLevel::warn,
+         fmt::format("dial {} from the host: {}", container.address.to_string(), outcome.error));
+  }
+  return std::nullopt;
+}
+
+bool Dialler::is_outdated(int fd, const SocketAddress& backend) {
+  if (settings_.netns.kind == ContainerNetns::Kind::host) return false;
+  const auto socket_netns = NetworkNamespace::id_of_socket(fd);
+  if (!socket_netns) return false;
+  Container& container = container_at(backend.endpoint().ip);
+  const std::optional<NetworkNamespace>& wanted =
+      enter_namespace_of(container) ? container.netns : home_;
+  return wanted && wanted->id() != *socket_netns;
 }
 
 Dialler::Container& Dialler::container_at(const IpAddress& address) {
@@ -72,21 +123,23 @@ bool Dialler::enter_namespace_of(Container& container) {
     auto found = find(container);
     if (!found) {
       container.retry_at = now + kRetryMs;
-      tell(container, true,
+      tell(container, Matter::netns, LogLevel::warn,
            fmt::format("dial {} from the host: {}", container.address.to_string(),
                        found.error().message));
       return false;
     }
     container.netns = std::move(*found);
     container.last_path = container.netns->path();
+    container.datagrams_return.reset();
     believed_.set(container, now);
-    tell(container, false,
-         fmt::format("dial {} in its network namespace {}", container.address.to_string(),
-                     container.netns->path()));
+    tell(container, Matter::netns, LogLevel::info,
+         fmt::format("dial {} in its network namespace {}, as {}", container.address.to_string(),
+                     container.netns->path(), source_text(container)));
   }
   return container.netns && move_to(*container.netns);
 }
 
+/// The thread is in the namespace that was found, or in any.
 Result<NetworkNamespace> Dialler::find(Container& container) {
   if (!home_) {
     auto home = NetworkNamespace::open(kThreadNetns);
@@ -94,13 +147,23 @@ Result<NetworkNamespace> Dialler::find(Container& container) {
     home_ = std::move(*home);
     here_ = home_->id();
   }
+  if (const auto moved = go_to_host(); !moved) return std::unexpected(moved.error());
+  container.gateway = own_address_towards(container.address);
+  auto netns = look_for(container);
+  if (!netns || settings_.source == Source::container) return netns;
+  const auto set_up = set_up_return_path(container.address);
+  if (!set_up) return std::unexpected(set_up.error());
+  return netns;
+}
+
+Result<NetworkNamespace> Dialler::look_for(const Container& container) {
   if (settings_.netns.kind == ContainerNetns::Kind::path) {
     return open(settings_.netns.path, container.address);
   }
   if (!container.last_path.empty()) {
     if (auto again = open(container.last_path, container.address)) return again;
   }
-  auto found = find_namespace_of(container.address, home_->id());
+  auto found = find_namespace_of(container.address, home_ ? home_->id() : NamespaceId());
   here_ = NetworkNamespace::id_of(kThreadNetns);
   if (!found) return found;
   return open(found->path(), container.address);
@@ -110,7 +173,9 @@ Result<NetworkNamespace> Dialler::find(Container& container) {
 Result<NetworkNamespace> Dialler::open(const std::string& path, const IpAddress& address) {
   auto netns = NetworkNamespace::open(path);
   if (!netns) return netns;
-  if (home_ && netns->id() == home_->id()) return failed(path + " is the network namespace of the proxy");
+  if (home_ && netns->id() == home_->id()) {
+    return failed(path + " is the network namespace of the proxy");
+  }
   if (const auto moved = move_to(*netns); !moved) return std::unexpected(moved.error());
   const auto addresses = own_addresses();
   if (std::ranges::find(addresses, address) == addresses.end()) {
@@ -122,6 +187,20 @@ Result<NetworkNamespace> Dialler::open(const std::string& path, const IpAddress&
   return netns;
 }
 
+/// REQUIRES: the thread is in the container's namespace.
+bool Dialler::datagrams_return(Container& container) {
+  if (!container.datagrams_return) {
+    const auto set_up = set_up_datagram_return_path();
+    container.datagrams_return = set_up.has_value();
+    if (!set_up) {
+      tell(container, Matter::datagrams, LogLevel::warn,
+           fmt::format("dial {}/udp from the host: {}", container.address.to_string(),
+                       set_up.error().message));
+    }
+  }
+  return *container.datagrams_return;
+}
+
 Result<void> Dialler::move_to(const NetworkNamespace& netns) {
   if (here_ == netns.id()) return {};
   auto entered = netns.enter();
@@ -129,22 +208,38 @@ Result<void> Dialler::move_to(const NetworkNamespace& netns) {
   return entered;
 }
 
+Result<void> Dialler::go_to_host() { return home_ ? move_to(*home_) : Result<void>(); }
+
 void Dialler::on_deadline(Deadline& deadline) { let_go(static_cast<Container&>(deadline)); }
 
 void Dialler::let_go(Container& container) {
   container.unlink();
   container.netns.reset();
-  // The thread holds the namespace that it is in, too.
-  if (home_) (void)move_to(*home_);
+  // The thread holds the namespace that it is in, too. That it came from there means that it may
+  // go back.
+  (void)go_to_host();
 }
 
 void Dialler::go_home() {
   for (auto& [address, container] : containers_) let_go(container);
 }
 
-void Dialler::tell(Container& container, bool is_warning, const std::string& line) {
-  if (std::exchange(container.told, line) == line) return;
-  if (is_warning) {
+std::string Dialler::source_text(const Container& container) const {
+  switch (settings_.source) {
+    case Source::gateway:
+      return container.gateway.to_string();
+    case Source::client:
+      return "the client";
+    case Source::container:
+      return "the container itself";
+  }
+  return {};
+}
+
+void Dialler::tell(Container& container, Matter matter, LogLevel level, const std::string& line) {
+  std::string& told = container.told[static_cast<std::size_t>(matter)];
+  if (std::exchange(told, line) == line) return;
+  if (level == LogLevel::warn) {
     log_warn(line);
   } else {
     log_info(line);

@@ -2,15 +2,19 @@
 
 #pragma once
 
-#include <boost/intrusive/list.hpp>
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "proxy/dial/container_netns.h"
 #include "proxy/dial/network_namespace.h"
+#include "proxy/dial/source_address.h"
 #include "proxy/engine/engine.h"
+#include "proxy/log/log.h"
 #include "proxy/mapping/endpoint.h"
 #include "proxy/mapping/error.h"
 #include "proxy/mapping/protocol.h"
@@ -19,9 +23,10 @@
 
 namespace fairlead {
 
-/// --container-netns.
+/// --container-netns and --source.
 struct DialSettings {
   ContainerNetns netns{};
+  Source source = Source::gateway;
 };
 
 /// Makes the backend sockets of one loop, in the network namespace of each container where that is
@@ -38,9 +43,18 @@ class Dialler final : private DeadlineList::Owner {
   Dialler& operator=(const Dialler&) = delete;
   ~Dialler();
 
-  /// A non-blocking socket that is to be connected to `backend`, or -errno. SCTP is always dialled
-  /// from the host.
-  int open_socket(Protocol protocol, const SocketAddress& backend);
+  /// A non-blocking socket for a client, to be connected to `backend`, or -errno. SCTP is always
+  /// dialled from the host.
+  int open_socket(Protocol protocol, const SocketAddress& backend, const Endpoint& client);
+
+  /// Whether open_socket() looks at the client.
+  bool needs_client() const {
+    return settings_.netns.kind != ContainerNetns::Kind::host && settings_.source == Source::client;
+  }
+
+  /// Whether the next dial of `backend` would be made in another namespace than this socket is in:
+  /// the container has been started again. To be asked when the backend cannot be reached.
+  bool is_outdated(int fd, const SocketAddress& backend);
 
   /// Moves the thread back to the namespace it started in, and lets go of all others.
   void go_home();
@@ -53,25 +67,41 @@ class Dialler final : private DeadlineList::Owner {
   /// After a failure.
   static constexpr TimeMs kRetryMs = 1'000;
 
+  /// What the log tells of a container: each outcome when it is another than before.
+  enum class Matter : std::uint8_t { netns, source, datagrams };
+
   /// An address that is dialled.
   struct Container : Deadline {
     IpAddress address;
     std::optional<NetworkNamespace> netns;
+    /// What the service sees without the namespace: IpAddress::any() when the host has no way
+    /// to the container.
+    IpAddress gateway;
     /// Where the namespace was last, which is where it is looked for first.
     std::string last_path;
     TimeMs retry_at = 0;
-    /// The last line of the log about it.
-    std::string told;
+    /// Whether answers to datagrams are led back; nothing while no datagram has been dialled.
+    std::optional<bool> datagrams_return;
+    /// The last line of the log about each matter.
+    std::array<std::string, 3> told;
   };
 
   void on_deadline(Deadline& deadline) override;
   Container& container_at(const IpAddress& address);
   bool enter_namespace_of(Container& container);
+  std::optional<int> open_inside(Protocol protocol, const SocketAddress& backend,
+                                 const Endpoint& client, Container& container);
+  std::optional<int> open_bound(Protocol protocol, const SocketAddress& backend,
+                                const Endpoint& source, Container& container);
   Result<NetworkNamespace> find(Container& container);
+  Result<NetworkNamespace> look_for(const Container& container);
   Result<NetworkNamespace> open(const std::string& path, const IpAddress& address);
+  bool datagrams_return(Container& container);
   Result<void> move_to(const NetworkNamespace& netns);
+  Result<void> go_to_host();
   void let_go(Container& container);
-  void tell(Container& container, bool is_warning, const std::string& line);
+  std::string source_text(const Container& container) const;
+  static void tell(Container& container, Matter matter, LogLevel level, const std::string& line);
 
   Engine& engine_;
   Deadlines& deadlines_;
@@ -81,6 +111,8 @@ class Dialler final : private DeadlineList::Owner {
   /// Where the thread is, once it may have left home.
   std::optional<NamespaceId> here_;
   std::map<IpAddress, Container> containers_;
+  /// Why clients could not keep their addresses, as far as it was told.
+  std::set<std::string_view> told_obstacles_;
   DeadlineList believed_;
 };
 

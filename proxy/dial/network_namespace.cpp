@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -89,6 +90,13 @@ Result<NetworkNamespace> NetworkNamespace::open(const std::string& path) {
 std::optional<NamespaceId> NetworkNamespace::id_of(const std::string& path) {
   struct stat file{};
   if (::stat(path.c_str(), &file) < 0) return std::nullopt;
+  return id_from(file);
+}
+
+std::optional<NamespaceId> NetworkNamespace::id_of_socket(int socket) {
+  const FileDescriptor fd(::ioctl(socket, SIOCGSKNS));
+  struct stat file{};
+  if (!fd || ::fstat(fd.get(), &file) < 0) return std::nullopt;
   return id_from(file);
 }
 

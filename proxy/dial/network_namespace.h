@@ -33,6 +33,9 @@ class NetworkNamespace {
   /// it cannot be looked at.
   static std::optional<NamespaceId> id_of(const std::string& path);
 
+  /// The namespace that the socket belongs to. Needs CAP_NET_ADMIN there.
+  static std::optional<NamespaceId> id_of_socket(int socket);
+
   const std::string& path() const { return path_; }
   const NamespaceId& id() const { return id_; }
 

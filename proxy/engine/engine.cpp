@@ -83,6 +83,10 @@ int Engine::open_socket(int family, int type, int protocol) {
   return checked(::socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
 }
 
+int Engine::bind(int fd, const SocketAddress& address) {
+  return checked(::bind(fd, address.get(), address.size()));
+}
+
 int Engine::connect_datagram(int fd, const SocketAddress& address) {
   return checked(::connect(fd, address.get(), address.size()));
 }

@@ -135,6 +135,7 @@ class Engine {
   virtual void reset_on_close(int fd);
   /// socket(2), non-blocking and close-on-exec; the caller owns it.
   virtual int open_socket(int family, int type, int protocol);
+  virtual int bind(int fd, const SocketAddress& address);
   /// connect(2) of a datagram socket, which never waits: it only fixes the peer.
   virtual int connect_datagram(int fd, const SocketAddress& address);
   /// getpeername(2) of a connected socket; -ENOTCONN when it is no longer connected.

@@ -6,6 +6,9 @@
 
 #include <memory>
 
+#include "proxy/net/file_descriptor.h"
+#include "proxy/net/socket_address.h"
+
 namespace fairlead {
 
 std::vector<IpAddress> own_addresses() {
@@ -26,6 +29,19 @@ std::vector<IpAddress> own_addresses() {
     }
   }
   return addresses;
+}
+
+IpAddress own_address_towards(const IpAddress& address) {
+  // Nothing is sent: connect(2) looks for a route and takes the address that goes with it.
+  const SocketAddress peer(Endpoint{address, 9});
+  const FileDescriptor socket(::socket(peer.family(), SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  SocketAddress own;
+  socklen_t size = SocketAddress::capacity();
+  if (::connect(socket.get(), peer.get(), peer.size()) < 0 ||
+      ::getsockname(socket.get(), own.get(), &size) < 0) {
+    return IpAddress::any(address.family());
+  }
+  return own.endpoint().ip;
 }
 
 }  // namespace fairlead

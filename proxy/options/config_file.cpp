@@ -123,6 +123,10 @@ Result<Options> resolve_options(const ConfigSource& source, FileMappings mapping
       return failed("--" + assignment.name + ": " + set.error().message);
     }
   }
+  const DialSettings& dial = options.relay.dial;
+  if (dial.source != Source::gateway && dial.netns.kind == ContainerNetns::Kind::host) {
+    return failed("the source \"client\" or \"container\" needs a container-netns");
+  }
   return options;
 }
 

@@ -141,6 +141,12 @@ Result<void> set_container_netns(Options& options, std::string_view value) {
   return {};
 }
 
+Result<void> set_source(Options& options, std::string_view value) {
+  static constexpr std::array<Word<Source>, 3> kWords = {
+      {{"gateway", Source::gateway}, {"client", Source::client}, {"container", Source::container}}};
+  return set_word(options.relay.dial.source, value, kWords);
+}
+
 Result<void> set_log_level(Options& options, std::string_view value) {
   static constexpr std::array<Word<LogLevel>, 6> kWords = {{{"trace", LogLevel::trace},
                                                             {"debug", LogLevel::debug},
@@ -191,6 +197,10 @@ constexpr std::array kDefinitions = {
                      "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
                      "the namespace that has the container's address (default: dial from the host)",
                      set_container_netns},
+    OptionDefinition{"source", 0, "Dial", "ADDRESS",
+                     "what the service sees as its client's address when --container-netns is "
+                     "given: gateway, client or container (default: gateway)",
+                     set_source},
     OptionDefinition{"proxy-protocol", 0, "Addresses", "VERSION",
                      "tell containers who the client is, in a PROXY protocol header: none, v1 "
                      "(TCP) or v2 (TCP, and before each UDP datagram) (default: none)",

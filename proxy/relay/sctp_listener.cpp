@@ -70,7 +70,7 @@ void SctpListener::open(Client client) {
   const std::size_t limit = loop_.settings.connections_max;
   const int fd = limit > 0 && loop_.counters.connections_open >= limit
                      ? -EMFILE
-                     : loop_.dialler.open_socket(Protocol::sctp, backend_);
+                     : loop_.dialler.open_socket(Protocol::sctp, backend_, {});
   if (fd < 0) {
     engine().reset_on_close(client.socket.get());
     engine().close(std::move(client.socket));

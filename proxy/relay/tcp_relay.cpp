@@ -51,17 +51,22 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   }
   if (!admit(loop_, client, acceptor.access(), acceptor.host())) return Opened::refused;
   const SocketAddress& backend = acceptor.backend();
+  const bool sends_header = loop_.settings.proxy_protocol != ProxyProtocol::none;
   std::string header;
-  if (loop_.settings.proxy_protocol != ProxyProtocol::none) {
+  Endpoint source;
+  if (sends_header || loop_.dialler.needs_client()) {
     const auto addresses = addresses_of(engine(), client);
     if (!addresses) {
       ++loop_.counters.connections_reset;
       engine().close(std::move(client.socket));
       return Opened::refused;
     }
-    header = encode_proxy_header(loop_.settings.proxy_protocol, Protocol::tcp, *addresses);
+    source = addresses->client;
+    if (sends_header) {
+      header = encode_proxy_header(loop_.settings.proxy_protocol, Protocol::tcp, *addresses);
+    }
   }
-  const int backend_fd = loop_.dialler.open_socket(Protocol::tcp, backend);
+  const int backend_fd = loop_.dialler.open_socket(Protocol::tcp, backend, source);
   if (backend_fd < 0) {
     if (is_shortage(-backend_fd)) return Opened::shortage;
     ++loop_.counters.connections_refused;

@@ -15,7 +15,8 @@
 // and counted, before the handler returns.
 //
 // A session ends after settings.udp_timeout_ms without a datagram either way, and no earlier for
-// any error: a backend that is away for a moment (ECONNREFUSED) finds its clients again.
+// any error: a backend that is away for a moment (ECONNREFUSED) finds its clients again. Only a
+// session in a network namespace that its container no longer has ends with the first error.
 
 #include "proxy/relay/udp_listener.h"
 

@@ -44,7 +44,10 @@ void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain
   const SendTotals& totals = sender.finish();
   port_.loop.counters.datagrams_to_container += totals.datagrams;
   port_.loop.counters.bytes_to_container += totals.bytes;
-  if (totals.dropped > 0) count_drops(totals, port_.backend);
+  if (totals.dropped > 0) {
+    count_drops(totals, port_.backend);
+    port_.sessions->backend_failed(*this);
+  }
 }
 
 std::string UdpSession::proxy_header() const {
@@ -64,21 +67,21 @@ void UdpSession::on_completion(Completion) {
     port_.sessions->closed(*this);
     return;
   }
-  relay_to_client();
+  const bool reachable = relay_to_client();
   wait();
+  if (!reachable) port_.sessions->backend_failed(*this);
 }
 
-void UdpSession::relay_to_client() {
+bool UdpSession::relay_to_client() {
   DatagramBatch& batch = port_.sessions->batch();
   const int count = batch.receive(port_.loop.engine, backend_.get());
   if (count < 0) {
     // ICMP: the backend is not there now. The kernel has said so once, and waiting goes on.
-    if (count != -EAGAIN) {
-      port_.loop.datagram_failures.warn(
-          port_.loop.engine.now(), fmt::format("udp {}: backend {}: {}", port_.host.to_string(),
-                                               port_.backend.to_string(), errno_text(-count)));
-    }
-    return;
+    if (count == -EAGAIN) return true;
+    port_.loop.datagram_failures.warn(port_.loop.engine.now(),
+                                      fmt::format("udp {}: backend {}: {}", port_.host.to_string(),
+                                                  port_.backend.to_string(), errno_text(-count)));
+    return false;
   }
   port_.sessions->touch(*this);
   DatagramSender sender(port_.loop.engine, port_.socket.get(), to_client_, key_.flow, port_.family);
@@ -87,6 +90,7 @@ void UdpSession::relay_to_client() {
   port_.loop.counters.datagrams_to_client += totals.datagrams;
   port_.loop.counters.bytes_to_client += totals.bytes;
   if (totals.dropped > 0) count_drops(totals, key_.flow.client_address(port_.family).endpoint());
+  return true;
 }
 
 void UdpSession::count_drops(const SendTotals& totals, const Endpoint& destination) {

@@ -42,6 +42,9 @@ class UdpSession final : public Handler,
 
   const UdpSessionKey& key() const { return key_; }
 
+  int backend_fd() const { return backend_.get(); }
+  bool is_closing() const { return closing_; }
+
   void start() { wait(); }
 
   /// Puts the batch's message `index` in line for the backend. True when it is the first in line.
@@ -60,7 +63,8 @@ class UdpSession final : public Handler,
   void on_completion(Completion completion) override;
   /// Of each datagram to the backend; empty when none is asked for.
   std::string proxy_header() const;
-  void relay_to_client();
+  /// False when the backend cannot be reached.
+  bool relay_to_client();
   void wait();
   /// Counts and tells of datagrams that did not reach `destination`.
   void count_drops(const SendTotals& totals, const Endpoint& destination);

@@ -108,7 +108,7 @@ UdpSession* UdpSessions::find(const UdpPort& port, const UdpFlow& flow) {
 UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
   if (loop_.engine.now() >= shortage_ends_) limit_ = configured_limit();
   evict_down_to(limit_ - 1);
-  FileDescriptor backend = connected_socket(port);
+  FileDescriptor backend = connected_socket(port, flow);
   if (!backend) return nullptr;
 
   auto* session = new UdpSession(port, flow, std::move(backend));
@@ -120,10 +120,11 @@ UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
   return session;
 }
 
-FileDescriptor UdpSessions::connected_socket(const UdpPort& port) {
+FileDescriptor UdpSessions::connected_socket(const UdpPort& port, const UdpFlow& flow) {
   Engine& engine = loop_.engine;
   const SocketAddress& backend = port.backend_address;
-  const int fd = loop_.dialler.open_socket(Protocol::udp, backend);
+  const int fd = loop_.dialler.open_socket(Protocol::udp, backend,
+                                           flow.client_address(port.family).endpoint());
   if (fd < 0) {
     socket_refused(port, "socket", -fd);
     return {};
@@ -194,6 +195,12 @@ void UdpSessions::end(UdpSession& session) {
   closing_.push_back(session);
   --loop_.counters.sessions_open;
   session.close();
+}
+
+void UdpSessions::backend_failed(UdpSession& session) {
+  if (session.is_closing()) return;
+  const SocketAddress& backend = session.key().port->backend_address;
+  if (loop_.dialler.is_outdated(session.backend_fd(), backend)) end(session);
 }
 
 void UdpSessions::closed(UdpSession& session) {

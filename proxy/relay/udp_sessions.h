@@ -53,6 +53,11 @@ class UdpSessions final : private DeadlineList::Owner {
   /// Puts off the session's end: a datagram passed, in either direction.
   void touch(UdpSession& session);
 
+  /// The backend cannot be reached. The session goes on, since the backend may be away for a moment
+  /// only, unless the container has got another network namespace: there its client needs a new
+  /// one.
+  void backend_failed(UdpSession& session);
+
   std::size_t size() const { return table_.size(); }
 
   /// To be used within one call of Handler::on_completion().
@@ -79,7 +84,7 @@ class UdpSessions final : private DeadlineList::Owner {
   void insert(UdpSession& session);
   void set_bucket_count(std::size_t count);
   std::size_t configured_limit() const;
-  FileDescriptor connected_socket(const UdpPort& port);
+  FileDescriptor connected_socket(const UdpPort& port, const UdpFlow& flow);
   void socket_refused(const UdpPort& port, std::string_view call, int error);
 
   Loop& loop_;

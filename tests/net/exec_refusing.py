@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """Runs a command for which the kernel refuses some system calls.
 
-exec_refusing.py ERRNO-NAME SYSCALL[,SYSCALL...] COMMAND [ARGUMENT...]
+exec_refusing.py ERRNO-NAME SYSCALL[:N][,SYSCALL[:N]...] COMMAND [ARGUMENT...]
+
+With `:N` only calls whose third argument is N.
 
 A seccomp filter, as container engines put one around everything they run: it stays in force over
 exec and cannot be taken off.
@@ -25,6 +27,8 @@ BPF_JMP_JEQ_K = 0x15
 BPF_RET_K = 0x06
 SECCOMP_RET_ERRNO = 0x00050000
 SECCOMP_RET_ALLOW = 0x7FFF0000
+# Where they are in seccomp_data; of the argument, the lower half on a little-endian machine.
+SYSCALL_NUMBER, THIRD_ARGUMENT = 0, 32
 PR_SET_SECCOMP = 22
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_MODE_FILTER = 2
@@ -39,12 +43,16 @@ class Program(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Instruction))]
 
 
-def refuse(error_number, syscall_numbers):
-    lines = [(BPF_LD_W_ABS, 0, 0, 0)]  # seccomp_data.nr
-    for left, number in zip(range(len(syscall_numbers), 0, -1), syscall_numbers):
-        lines.append((BPF_JMP_JEQ_K, left, 0, number))
+def refuse(error_number, calls):
+    refusal = (BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO | error_number)
+    lines = []
+    for call in calls:
+        name, _, third = call.partition(":")
+        condition = [(BPF_LD_W_ABS, 0, 0, THIRD_ARGUMENT),
+                     (BPF_JMP_JEQ_K, 0, 1, int(third))] if third else []
+        lines += [(BPF_LD_W_ABS, 0, 0, SYSCALL_NUMBER),
+                  (BPF_JMP_JEQ_K, 0, len(condition) + 1, SYSCALLS[name]), *condition, refusal]
     lines.append((BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW))
-    lines.append((BPF_RET_K, 0, 0, SECCOMP_RET_ERRNO | error_number))
     filter_ = (Instruction * len(lines))(*(Instruction(*line) for line in lines))
     program = Program(len(lines), filter_)
     libc = ctypes.CDLL(None, use_errno=True)
@@ -55,5 +63,5 @@ def refuse(error_number, syscall_numbers):
 
 
 if __name__ == "__main__":
-    refuse(getattr(errno, sys.argv[1]), [SYSCALLS[name] for name in sys.argv[2].split(",")])
+    refuse(getattr(errno, sys.argv[1]), sys.argv[2].split(","))
     os.execvp(sys.argv[3], sys.argv[3:])

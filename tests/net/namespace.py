@@ -28,13 +28,18 @@ class Namespace:
         number = next(_numbers)
         self.name = f"fairlead-test-{number}"
         self.link = f"fl{number}"
-        self.outer, self.inner = f"10.77.{number}.1", f"10.77.{number}.2"
+        network = f"10.{77 + number // 256}.{number % 256}"
+        self.outer, self.inner = f"{network}.1", f"{network}.2"
         self.outer6, self.inner6 = f"fd77:{number}::1", f"fd77:{number}::2"
         self.make()
 
     def make(self):
         """Also to make it anew, after close(): the same names and addresses."""
         ip("netns", "add", self.name)
+        self.connect()
+
+    def connect(self):
+        """Joins what has the name to the tests' own."""
         try:
             ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0",
                "netns", self.name)
@@ -45,7 +50,8 @@ class Namespace:
                               ("address", "add", f"{self.inner}/24", "dev", "eth0"),
                               ("address", "add", f"{self.inner6}/64", "dev", "eth0", "nodad"),
                               ("link", "set", "eth0", "up"),
-                              ("route", "add", "default", "via", self.outer)):
+                              ("route", "add", "default", "via", self.outer),
+                              ("route", "add", "default", "via", self.outer6)):
                 ip("-n", self.name, *arguments)
         except BaseException:
             self.close()

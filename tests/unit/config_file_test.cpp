@@ -93,11 +93,12 @@ TEST(ConfigFile, ErrorNamesFileAndLine) {
   EXPECT_THAT(refusal("--engine = auto\n"), StartsWith("f:1: \"--engine\" is no option"));
   EXPECT_THAT(refusal("config = x\n"), StartsWith("f:1: \"config\" is no option"));
   EXPECT_EQ(refusal("engine\n"), "f:1: accepted: `option = value`, `# comment`");
-  EXPECT_EQ(refusal("= x\n"),
-            "f:1: \"\" is no option; accepted: publish, engine, relay, "
-            "connect-timeout, udp-timeout, idle-timeout, half-closed-timeout, container-netns, "
-            "proxy-protocol, accept-proxy-protocol, allow, deny, max-connections, "
-            "max-connections-per-client, max-udp-sessions, log-level, log-format");
+  EXPECT_EQ(
+      refusal("= x\n"),
+      "f:1: \"\" is no option; accepted: publish, engine, relay, "
+      "connect-timeout, udp-timeout, idle-timeout, half-closed-timeout, container-netns, source, "
+      "proxy-protocol, accept-proxy-protocol, allow, deny, max-connections, "
+      "max-connections-per-client, max-udp-sessions, log-level, log-format");
   EXPECT_EQ(refusal("[tcp]\nengine = auto\n"), "f:1: sections are not used here");
   EXPECT_THAT(refusal("publish = 80\n"), StartsWith("f:1: publish \"80\": a part is missing"));
 }
@@ -110,6 +111,18 @@ TEST(ConfigSource, NamedThenEnvironmentThenDefault) {
   EXPECT_EQ(config_source({}, "").path, kDefaultConfigFile);
   EXPECT_EQ(config_source({}, nullptr).path, kDefaultConfigFile);
   EXPECT_EQ(config_source({}, nullptr).named_by, "");
+}
+
+TEST(ConfigFile, ASourceNeedsANamespace) {
+  const auto resolve = [](std::vector<Assignment> assignments) {
+    const auto options = resolve_options({"/nonexistent/f", {}}, FileMappings::used, assignments);
+    return options ? "" : options.error().message;
+  };
+  const std::string refused = "the source \"client\" or \"container\" needs a container-netns";
+  EXPECT_EQ(resolve({{"source", "client"}}), refused);
+  EXPECT_EQ(resolve({{"source", "container"}}), refused);
+  EXPECT_EQ(resolve({{"source", "client"}, {"container-netns", "auto"}}), "");
+  EXPECT_EQ(resolve({{"source", "gateway"}}), "");
 }
 
 class ConfigFileOnDisk : public ::testing::Test {

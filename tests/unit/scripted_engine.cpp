@@ -370,9 +370,18 @@ int ScriptedEngine::open_socket(int, int, int) {
   return fd.release();
 }
 
-int ScriptedEngine::set_option(int fd, int, int, int) {
-  socket(fd);
-  return scripted_error(Call::set_option);
+int ScriptedEngine::set_option(int fd, int level, int option, int value) {
+  Peer& peer = *socket(fd).peer;
+  const int error = scripted_error(Call::set_option);
+  if (error == 0) peer.options[{level, option}] = value;
+  return error;
+}
+
+int ScriptedEngine::bind(int fd, const SocketAddress& address) {
+  Peer& peer = *socket(fd).peer;
+  const int error = scripted_error(Call::bind);
+  if (error == 0) peer.bound_to = address.endpoint();
+  return error;
 }
 
 int ScriptedEngine::open_pipe(FileDescriptor& read_end, FileDescriptor& write_end, int size_bytes) {

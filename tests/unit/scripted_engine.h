@@ -45,11 +45,12 @@ class ScriptedEngine final : public Engine {
     shutdown_write,
     open_socket,
     set_option,
+    bind,
     open_pipe,
     receive_message,
     peer_address,
   };
-  static constexpr std::size_t kCalls = 11;
+  static constexpr std::size_t kCalls = 12;
 
   /// The far end of a socket.
   struct Peer {
@@ -76,6 +77,9 @@ class ScriptedEngine final : public Engine {
 
     // What the relay did.
 
+    std::optional<Endpoint> bound_to;
+    /// By level and name.
+    std::map<std::pair<int, int>, int> options;
     std::string from_relay;
     bool got_fin = false;
     bool got_reset = false;
@@ -149,6 +153,7 @@ class ScriptedEngine final : public Engine {
   void reset_on_close(int fd) override;
   int open_socket(int family, int type, int protocol) override;
   int set_option(int fd, int level, int option, int value) override;
+  int bind(int fd, const SocketAddress& address) override;
   int open_pipe(FileDescriptor& read_end, FileDescriptor& write_end, int size_bytes) override;
 
  private:
