@@ -74,6 +74,7 @@ std::vector<Contender> choose_contenders(const Settings& settings,
   if (ours.empty()) {
     ours.push_back("fairlead=" + settings.fairlead);
     if (settings.full || !settings.contenders.empty()) {
+      ours.push_back("fairlead-netns=" + settings.fairlead + ",-container-netns,auto");
       ours.push_back("fairlead-epoll=" + settings.fairlead + ",-engine,epoll");
       ours.push_back("fairlead-copy=" + settings.fairlead + ",-relay,copy");
       ours.push_back("fairlead-splice=" + settings.fairlead + ",-relay,splice");

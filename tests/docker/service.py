@@ -1,7 +1,7 @@
 """What runs in the containers: service.py FIRST-PORT [LAST-PORT]
 
-On every port, TCP and UDP, IPv4 and IPv6: says the client's address on a line, then echoes. A TCP
-connection is answered at once, served to its end and then closed.
+On every port, TCP and UDP, IPv4 and IPv6: says the client's address on a line, to the client and in
+its log, then echoes. A TCP connection is answered at once, served to its end and then closed.
 """
 
 import contextlib
@@ -39,6 +39,7 @@ def listener(family, kind, address, port):
 
 def accept(listening, ready):
     connection, client = listening.accept()
+    print(client[0], flush=True)
     connection.sendall(f"{client[0]}\n".encode())
     ready.register(connection, selectors.EVENT_READ, echo)
 
@@ -57,6 +58,7 @@ def echo(connection, ready):
 
 def answer(sock, _):
     data, client = sock.recvfrom(1 << 16)
+    print(client[0], flush=True)
     sock.sendto(f"{client[0]}\n".encode() + data, client)
 
 

@@ -420,6 +420,49 @@ def test_the_namespace_of_a_user_namespace(launch, container, remote):
         owner.wait()
 
 
+# What a container can do with it.
+
+
+SO_MARK, RETURN_MARK = 36, 0x7a171ead
+
+
+def test_the_mark_is_no_way_out_of_the_container(launch, container, remote):
+    """Whoever sets it there, with all capabilities, comes no further than the container's own lo."""
+    with Service(container, container.inner) as service:
+        published = Published(launch, service, f"name:{container.name}", "client", host=None)
+        seen(published, remote, remote.outer)
+        with tcp.listen(container.outer) as outside, container.inside():
+            for marked in (False, True):
+                with socket.socket() as probe:
+                    probe.settimeout(1)
+                    if marked:
+                        probe.setsockopt(socket.SOL_SOCKET, SO_MARK, RETURN_MARK)
+                    probe.bind((container.inner, 0))
+                    # There is nobody at that port on its own lo.
+                    reached = probe.connect_ex(tcp.address(outside)) == 0
+                assert reached != marked
+
+
+def test_a_container_that_removes_the_rules_harms_itself_alone(launch, container, remote):
+    """And only for some seconds: what was set up is looked after."""
+    with Namespace() as other, Service(container, container.inner) as service, \
+            Service(other, other.inner) as theirs:
+        published = Published(launch, service, "auto", "client", host=None)
+        neighbour = Published(launch, theirs, "auto", "client", host=None)
+        for each in (published, neighbour):
+            peers, own = seen(each, remote, remote.outer)
+            assert peers == own
+        subprocess.run(["ip", "netns", "exec", container.name, "nft", "flush", "ruleset"],
+                       check=False)
+        ip("-n", container.name, "rule", "del", "priority", "100")
+        ip("-n", container.name, "route", "flush", "table", str(RETURN_MARK))
+        peers, own = seen(neighbour, remote, remote.outer)
+        assert peers == own
+        time.sleep(3.2)  # What is believed of a namespace is believed for three seconds.
+        peers, own = seen(published, remote, remote.outer)
+        assert peers == own
+
+
 # Services as people run them.
 
 
