@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdio>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@
 #include "proxy/options/config_file.h"
 #include "proxy/options/docker_command_line.h"
 #include "proxy/options/options.h"
+#include "proxy/process/handover.h"
 #include "proxy/process/listen_fds.h"
 #include "proxy/process/resource_limits.h"
 #include "proxy/process/sd_notify.h"
@@ -76,8 +78,11 @@ Result<std::vector<OpenedPort>> docker_port(const DockerCommandLine& line, const
 
 Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
   const auto source = config_source(line.config_file, ::getenv(kConfigVariable));
-  const auto options = resolve_options(source, FileMappings::ignored, line.assignments);
+  auto options = resolve_options(source, FileMappings::ignored, line.assignments);
   if (!options) return std::unexpected(options.error());
+  // The daemon expects the end at once, and it is the daemon that has the sockets.
+  options->drain_ms = 0;
+  options->handover_path.clear();
   set_up_log(options->log_level, options->log_format);
 
   const auto mapping = line.mapping();
@@ -113,33 +118,70 @@ int run_for_docker(std::string_view program, std::span<const char* const> argume
 
 // By hand, or as a service.
 
-Result<std::vector<OpenedPort>> open_mapped_ports(const Options& options) {
+/// The sockets that were passed in, as sockets and as values.
+struct PassedSockets {
+  std::vector<ListeningSocket> sockets;
+  std::vector<PassedSocket> values;
+
+  Result<void> adopt(int descriptor, bool spare) {
+    const auto protocol = passed_socket_protocol(descriptor);
+    if (!protocol) return std::unexpected(protocol.error());
+    auto socket = adopt_listening_socket(descriptor, *protocol);
+    if (!socket) return std::unexpected(socket.error());
+    values.push_back({socket->protocol, socket->local, socket->dual_stack, spare});
+    sockets.push_back(std::move(*socket));
+    return {};
+  }
+};
+
+/// `handed_over` may serve mappings; the others among them are closed.
+Result<std::vector<OpenedPort>> open_mapped_ports(const Options& options,
+                                                  std::vector<FileDescriptor> handed_over) {
   if (const auto checked = check_mappings(options.mappings, own_addresses()); !checked) {
     return std::unexpected(checked.error());
   }
   const auto descriptors = listen_fds(::getenv("LISTEN_PID"), ::getenv("LISTEN_FDS"), ::getpid());
   if (!descriptors) return std::unexpected(descriptors.error());
-  std::vector<ListeningSocket> sockets;
-  std::vector<PassedSocket> values;
+  PassedSockets passed;
   for (const int descriptor : *descriptors) {
-    const auto protocol = passed_socket_protocol(descriptor);
-    if (!protocol) return failed("LISTEN_FDS: " + protocol.error().message);
-    auto socket = adopt_listening_socket(descriptor, *protocol);
-    if (!socket) return failed("LISTEN_FDS: " + socket.error().message);
-    values.push_back({socket->protocol, socket->local, socket->dual_stack});
-    sockets.push_back(std::move(*socket));
+    if (const auto adopted = passed.adopt(descriptor, false); !adopted) {
+      return failed("LISTEN_FDS: " + adopted.error().message);
+    }
   }
-  const auto plan = plan_ports(options.mappings, values);
+  for (FileDescriptor& descriptor : handed_over) {
+    if (const auto adopted = passed.adopt(descriptor.release(), true); !adopted) {
+      return failed("handover: " + adopted.error().message);
+    }
+  }
+  const auto plan = plan_ports(options.mappings, passed.values);
   if (!plan) return failed("LISTEN_FDS: " + plan.error().message);
-  return open_ports(*plan, sockets);
+  return open_ports(*plan, passed.sockets);
 }
 
 Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
   // Before the sockets: there may be more of them than the soft limit allows.
   raise_descriptor_limit();
-  auto ports = open_mapped_ports(options);
+  std::optional<Takeover> takeover;
+  if (!options.handover_path.empty()) {
+    auto asked = Takeover::ask(options.handover_path);
+    if (!asked) return std::unexpected(asked.error());
+    takeover = std::move(*asked);
+  }
+  auto ports = open_mapped_ports(
+      options, takeover ? std::move(takeover->sockets()) : std::vector<FileDescriptor>());
   if (!ports) return std::unexpected(ports.error());
-  return Proxy::start(options, std::move(*ports));
+  auto proxy = Proxy::start(options, std::move(*ports));
+  if (!proxy || options.handover_path.empty()) return proxy;
+  if (const auto offered = (*proxy)->offer_handover(options.handover_path); !offered) {
+    return std::unexpected(offered.error());
+  }
+  if (takeover) {
+    // Only now can nothing go wrong any more.
+    if (const auto confirmed = takeover->confirm(); !confirmed) {
+      return std::unexpected(confirmed.error());
+    }
+  }
+  return proxy;
 }
 
 void notify(std::string_view state) {

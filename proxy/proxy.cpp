@@ -8,6 +8,7 @@
 
 #include "proxy/log/log.h"
 #include "proxy/process/resource_limits.h"
+#include "proxy/relay/tcp_relay.h"
 
 namespace fairlead {
 namespace {
@@ -54,7 +55,8 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   if (!chosen) return std::unexpected(chosen.error());
   const std::string fallback_reason = std::move(chosen->fallback_reason);
 
-  std::unique_ptr<Proxy> proxy(new Proxy(std::move(*chosen), settings, std::move(*signal_fd)));
+  std::unique_ptr<Proxy> proxy(
+      new Proxy(std::move(*chosen), options, settings, std::move(*signal_fd)));
   std::vector<ServedPort> served;
   proxy->listeners_.reserve(ports.size());
   for (OpenedPort& port : ports) {
@@ -69,26 +71,75 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   return proxy;
 }
 
-Proxy::Proxy(ChosenEngine chosen, const RelaySettings& settings, FileDescriptor signal_fd)
+Proxy::Proxy(ChosenEngine chosen, const Options& options, const RelaySettings& settings,
+             FileDescriptor signal_fd)
     : engine_(std::move(chosen.engine)),
       loop_{.engine = *engine_, .settings = settings},
-      signals_(*engine_, std::move(signal_fd)) {}
+      signals_(*engine_, std::move(signal_fd)),
+      drain_(*this, options.drain_ms),
+      replies_(*this, std::min(options.drain_ms, kReplyMs)) {}
 
 Proxy::~Proxy() { engine_->stop(); }
 
 void Proxy::run() {
-  while (signals_.stop_signal() == 0) {
+  while (!is_finished()) {
     engine_->turn(loop_.deadlines.next());
     loop_.deadlines.run(engine_->now());
     if (signals_.take_counters_request()) {
       log_info("counters: " + counters_text(loop_.counters));
     }
   }
-  log_info(fmt::format("stop on SIG{}: {}", ::sigabbrev_np(signals_.stop_signal()),
-                       counters_text(loop_.counters)));
+  log_info(fmt::format("stop {}: {}", stop_reason(), counters_text(loop_.counters)));
   engine_->stop();
   // The service manager is told of the end from where it told us its address.
   loop_.dialler.go_home();
+}
+
+Result<void> Proxy::offer_handover(const std::string& path) {
+  const auto descriptors = [this] {
+    std::vector<int> sockets;
+    for (const auto& listener : listeners_) sockets.push_back(listener->socket());
+    return sockets;
+  };
+  auto offer = HandoverOffer::open(*engine_, loop_.deadlines, path, descriptors,
+                                   [this] { handed_over_ = true; });
+  if (!offer) return std::unexpected(offer.error());
+  handover_ = std::move(*offer);
+  return {};
+}
+
+bool Proxy::is_finished() {
+  if (signals_.stop_signal() == 0 && !handed_over_) return false;
+  if (drain_.duration_ms() == 0 || signals_.is_urgent()) return true;
+  if (!draining_) begin_drain();
+  return is_drained();
+}
+
+void Proxy::begin_drain() {
+  draining_ = true;
+  log_info(fmt::format("drain {}: {} connections have {} s to end", stop_reason(),
+                       loop_.counters.connections_open, drain_.duration_ms() / 1000));
+  for (const auto& listener : listeners_) listener->retire();
+  loop_.deadlines.add(drain_);
+  loop_.deadlines.add(replies_);
+  drain_.set(drain_end_, engine_->now());
+  replies_.set(replies_end_, engine_->now());
+}
+
+bool Proxy::is_drained() const {
+  const auto tcp = loop_.tcp.lock();
+  const std::size_t connections = tcp ? tcp->busy() : loop_.counters.connections_open;
+  const bool replies = loop_.counters.sessions_open > 0 && !replies_are_over_;
+  return drain_is_over_ || (connections == 0 && !replies);
+}
+
+void Proxy::on_deadline(Deadline& deadline) {
+  (&deadline == &drain_end_ ? drain_is_over_ : replies_are_over_) = true;
+}
+
+std::string Proxy::stop_reason() const {
+  if (signals_.stop_signal() == 0) return "after the handover";
+  return fmt::format("on SIG{}", ::sigabbrev_np(signals_.stop_signal()));
 }
 
 std::vector<std::string> served_text(std::vector<ServedPort> ports) {

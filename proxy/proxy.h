@@ -13,6 +13,7 @@
 #include "proxy/mapping/protocol.h"
 #include "proxy/net/published_ports.h"
 #include "proxy/options/options.h"
+#include "proxy/process/handover.h"
 #include "proxy/process/signals.h"
 #include "proxy/relay/listener.h"
 #include "proxy/relay/loop.h"
@@ -20,7 +21,11 @@
 namespace fairlead {
 
 /// One loop with its listeners. Make it, tell who waits that it serves, run it.
-class Proxy {
+///
+/// Its end has a beginning when draining is asked for: with SIGTERM, or when a new proxy has taken
+/// over, it accepts no more clients and goes on with those it has until the last connection has
+/// ended or the time is over. Replies to datagrams are waited for a second.
+class Proxy final : private DeadlineList::Owner {
  public:
   /// Serves from here on: clients that come before run() wait in the sockets' queues. Fails when
   /// the engine asked for cannot be had.
@@ -31,17 +36,40 @@ class Proxy {
   Proxy& operator=(const Proxy&) = delete;
   ~Proxy();
 
-  /// Until SIGINT or SIGTERM; SIGUSR1 logs the counters. On return nothing is in flight.
+  /// Lets a new proxy take over the sockets from now on, by way of `path`.
+  Result<void> offer_handover(const std::string& path);
+
+  /// Until SIGINT or SIGTERM, or a handover; SIGUSR1 logs the counters. On return nothing is in
+  /// flight.
   void run();
 
  private:
-  Proxy(ChosenEngine chosen, const RelaySettings& settings, FileDescriptor signal_fd);
+  static constexpr TimeMs kReplyMs = 1'000;
+
+  Proxy(ChosenEngine chosen, const Options& options, const RelaySettings& settings,
+        FileDescriptor signal_fd);
+
+  bool is_finished();
+  void begin_drain();
+  bool is_drained() const;
+  void on_deadline(Deadline& deadline) override;
+  std::string stop_reason() const;
 
   // In this order: listeners die before the loop, the loop before the engine.
   std::unique_ptr<Engine> engine_;
   Loop loop_;
   SignalReader signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<HandoverOffer> handover_;
+
+  bool handed_over_ = false;
+  bool draining_ = false;
+  bool drain_is_over_ = false;
+  bool replies_are_over_ = false;
+  DeadlineList drain_;
+  DeadlineList replies_;
+  Deadline drain_end_;
+  Deadline replies_end_;
 };
 
 struct ServedPort {

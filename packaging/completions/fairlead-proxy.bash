@@ -20,18 +20,19 @@ _fairlead_proxy() {
       mapfile -t COMPREPLY < <(compgen -W 'auto' -f -- "$word")
       ;;
     --source) mapfile -t COMPREPLY < <(compgen -W 'gateway client container' -- "$word") ;;
-    --config)
+    --config | --handover)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
     -p | --publish | --connect-timeout | --udp-timeout | --idle-timeout | \
       --half-closed-timeout | --accept-proxy-protocol | --allow | --deny | --max-connections | \
-      --max-connections-per-client | --max-udp-sessions) ;;
+      --max-connections-per-client | --max-udp-sessions | --drain) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
         -p --publish --engine --relay --connect-timeout --udp-timeout --idle-timeout
         --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
-        --allow --deny --max-connections --max-connections-per-client --max-udp-sessions
+        --allow --deny --max-connections --max-connections-per-client --max-udp-sessions --drain
+        --handover
         --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac

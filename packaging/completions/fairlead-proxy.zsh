@@ -21,6 +21,8 @@ _arguments -s -S \
   '--max-connections=[TCP and SCTP connections at a time]:number' \
   '--max-connections-per-client=[the same, of one client]:number' \
   '--max-udp-sessions=[UDP sessions at a time]:number' \
+  '--drain=[how long connections may go on at the end]:seconds' \
+  '--handover=[socket by which a new proxy takes over]:file:_files' \
   '--log-level=[what is logged]:level:(trace debug info warn error off)' \
   '--log-format=[how it is logged]:format:(text json)' \
   '--config=[read options from this file]:file:_files' \

@@ -25,9 +25,10 @@ class Passed {
   }
 
   const PassedSocket* first_unused() const {
-    const auto unused = std::ranges::find(used_, false);
-    return unused == used_.end() ? nullptr
-                                 : &sockets_[static_cast<std::size_t>(unused - used_.begin())];
+    for (std::size_t i = 0; i < sockets_.size(); ++i) {
+      if (!used_[i] && !sockets_[i].spare) return &sockets_[i];
+    }
+    return nullptr;
   }
 
  private:

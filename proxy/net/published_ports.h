@@ -19,6 +19,8 @@ struct PassedSocket {
   Protocol protocol = Protocol::tcp;
   Endpoint local;
   bool dual_stack = false;
+  /// It need not serve a mapping.
+  bool spare = false;
 };
 
 /// One socket to serve and where its clients are relayed to.
@@ -36,7 +38,8 @@ struct PortPlan {
 
 /// The sockets for all mappings, one a port and address. A mapping without HOST-IP takes `0.0.0.0`
 /// and `::`, or one passed `::` that is dual-stack. A passed socket serves the mapping that has its
-/// protocol, address and port; one that serves none is an error that names its address.
+/// protocol, address and port; one that serves none and is not spare is an error that names its
+/// address.
 Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
                                          std::span<const PassedSocket> passed);
 

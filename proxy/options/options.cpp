@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/mapping/decimal.h"
+#include "proxy/process/handover.h"
 
 namespace fairlead {
 namespace {
@@ -122,6 +123,19 @@ Result<void> set_half_closed_timeout(Options& options, std::string_view value) {
   return set_seconds(options.relay.half_closed_timeout_ms, value, 0);
 }
 
+Result<void> set_drain(Options& options, std::string_view value) {
+  return set_seconds(options.drain_ms, value, 0);
+}
+
+Result<void> set_handover(Options& options, std::string_view value) {
+  if (value.empty() || value.size() > kHandoverPathMax) {
+    return failed("accepted: the path of a UNIX socket, 1 to " + std::to_string(kHandoverPathMax) +
+                  " bytes long");
+  }
+  options.handover_path = value;
+  return {};
+}
+
 Result<void> set_max_connections_per_client(Options& options, std::string_view value) {
   return set_number(options.relay.connections_per_client_max, value, std::size_t{0}, kCountLimit);
 }
@@ -231,6 +245,16 @@ constexpr std::array kDefinitions = {
                      "UDP sessions at a time; a further one takes the place of the least recently "
                      "used (default: what the limit of open files allows)",
                      set_max_udp_sessions},
+    OptionDefinition{"drain", 0, "Replacement", "SECONDS",
+                     "on SIGTERM and after a handover accept no more clients and let connections "
+                     "go on for so long; SIGINT and a second SIGTERM end at once. For proxies run "
+                     "by hand (default: 0)",
+                     set_drain},
+    OptionDefinition{"handover", 0, "Replacement", "PATH",
+                     "take over the listening sockets of the proxy that was started with the same "
+                     "path, which then drains, and hand them over to the next in the same way. For "
+                     "proxies run by hand (default: none)",
+                     set_handover},
     OptionDefinition{"log-level", 0, "Log", "LEVEL",
                      "trace, debug, info, warn, error or off (default: info)", set_log_level},
     OptionDefinition{"log-format", 0, "Log", "FORMAT", "text or json (default: text)",

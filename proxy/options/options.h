@@ -25,6 +25,10 @@ struct Options {
   /// connections_max and sessions_max are 0 when no option sets them: see default_limits() in
   /// process/resource_limits.h.
   RelaySettings relay;
+  /// How long connections may go on after SIGTERM or a handover; 0: not at all.
+  TimeMs drain_ms = 0;
+  /// Where a new proxy takes over; empty: nowhere.
+  std::string handover_path;
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
 };

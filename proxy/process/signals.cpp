@@ -45,6 +45,7 @@ void SignalReader::on_completion(Completion completion) {
     if (info.ssi_signo == SIGUSR1) {
       counters_requested_ = true;
     } else {
+      urgent_ = stop_signal_ != 0 || info.ssi_signo == SIGINT;
       stop_signal_ = static_cast<int>(info.ssi_signo);
     }
   }

@@ -24,6 +24,8 @@ class SignalReader final : public Handler {
 
   /// The signal that ends the loop, or 0.
   int stop_signal() const { return stop_signal_; }
+  /// It came again, or is SIGINT: nothing more is to be waited for.
+  bool is_urgent() const { return urgent_; }
   /// True once for each time counters were asked for.
   bool take_counters_request() { return std::exchange(counters_requested_, false); }
 
@@ -33,6 +35,7 @@ class SignalReader final : public Handler {
   Engine& engine_;
   FileDescriptor fd_;
   int stop_signal_ = 0;
+  bool urgent_ = false;
   bool counters_requested_ = false;
 };
 

@@ -22,6 +22,12 @@ class Listener {
 
   /// Begins to serve. Call once; before it nothing is read from the socket.
   virtual void start() = 0;
+
+  /// Takes no more clients; those there are stay. Call once.
+  virtual void retire() = 0;
+
+  /// What it listens at; -1 when it has let go of it.
+  virtual int socket() const = 0;
 };
 
 /// `socket` is bound (and for TCP and SCTP listening), non-blocking; `host` is its address, for the

@@ -37,6 +37,15 @@ void SctpListener::start() {
   accept();
 }
 
+void SctpListener::retire() {
+  retired_ = true;
+  if (accepting_) {
+    engine().cancel(*this, kAccept);
+  } else {
+    engine().close(std::move(socket_));
+  }
+}
+
 void SctpListener::accept() {
   accepting_ = true;
   // One at a time: associations are few and long, and one too many should stay in the backlog.
@@ -47,6 +56,10 @@ void SctpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
   if (completion.result >= 0) {
     open({.socket = FileDescriptor(completion.result)});
+  }
+  if (retired_) {
+    if (!accepting_) engine().close(std::move(socket_));
+    return;
   }
   if (accepting_ || retry_.is_linked()) return;
   switch (-completion.result) {
@@ -117,7 +130,7 @@ void SctpListener::pause(std::string_view reason) {
 void SctpListener::on_deadline(Deadline& deadline) {
   if (&deadline != &retry_) {
     static_cast<SctpConnection&>(deadline).on_deadline();
-  } else if (!accepting_) {
+  } else if (!accepting_ && !retired_) {
     accept();
   }
 }

@@ -24,6 +24,8 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   ~SctpListener() override;
 
   void start() override;
+  void retire() override;
+  int socket() const override { return socket_.get(); }
 
   // For connections.
 
@@ -67,6 +69,7 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   DeadlineList retries_;
   Deadline retry_;
   bool accepting_ = false;
+  bool retired_ = false;
 };
 
 }  // namespace fairlead

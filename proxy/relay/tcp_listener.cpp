@@ -26,9 +26,22 @@ void TcpListener::start() {
                           accepting_all_ ? Repeat::until_stopped : Repeat::once);
 }
 
+void TcpListener::retire() {
+  retired_ = true;
+  if (accepting_) {
+    relay_->engine().cancel(*this, kAccept);
+  } else {
+    relay_->engine().close(std::move(socket_));
+  }
+}
+
 void TcpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
   if (completion.result >= 0) welcome({.socket = FileDescriptor(completion.result)});
+  if (retired_) {
+    if (!accepting_) relay_->engine().close(std::move(socket_));
+    return;
+  }
   if (paused_) return;
   if (accepting_) {
     if (accepting_all_ && relay_->room() < kRoomForAll) {
@@ -104,7 +117,7 @@ void TcpListener::pause(std::string_view reason) {
 void TcpListener::resume() {
   paused_ = false;
   serve_undialled();
-  if (!paused_ && !accepting_) start();
+  if (!paused_ && !accepting_ && !retired_) start();
 }
 
 }  // namespace fairlead

@@ -14,6 +14,8 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend);
 
   void start() override;
+  void retire() override;
+  int socket() const override { return socket_.get(); }
 
  private:
   static constexpr Tag kAccept = 0;
@@ -43,6 +45,7 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   /// All that come, not one at a time.
   bool accepting_all_ = false;
   bool paused_ = false;
+  bool retired_ = false;
   /// Since the last connection was opened.
   bool pause_noted_ = false;
 };

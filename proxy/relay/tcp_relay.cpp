@@ -96,8 +96,8 @@ void TcpRelay::destroy(TcpConnection& connection) {
 }
 
 std::size_t TcpRelay::room() const {
-  const std::size_t open = loop_.counters.connections_open + introductions_.size();
-  return open < loop_.settings.connections_max ? loop_.settings.connections_max - open : 0;
+  const std::size_t most = loop_.settings.connections_max;
+  return busy() < most ? most - busy() : 0;
 }
 
 void TcpRelay::note_pause(std::string_view reason) {

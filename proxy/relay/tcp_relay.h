@@ -58,6 +58,8 @@ class TcpRelay final : private DeadlineList::Owner {
   /// Starts to relay a client that the acceptor has accepted. The acceptor must outlive the relay.
   Opened open(Client& client, Acceptor& acceptor);
 
+  /// Connections that are open, and front ends that are about to have one.
+  std::size_t busy() const { return loop_.counters.connections_open + introductions_.size(); }
   /// How many more connections may be open.
   std::size_t room() const;
 

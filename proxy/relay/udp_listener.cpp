@@ -80,9 +80,15 @@ void UdpListener::start() {
   wait();
 }
 
+void UdpListener::retire() {
+  retired_ = true;
+  port_.loop.engine.cancel(*this, kReadable);
+}
+
 void UdpListener::wait() { port_.loop.engine.wait(*this, kReadable, port_.socket.get(), POLLIN); }
 
 void UdpListener::on_completion(Completion) {
+  if (retired_) return;
   DatagramBatch& batch = port_.sessions->batch();
   const int count = batch.receive(port_.loop.engine, port_.socket.get());
   if (count > 0) {

@@ -18,6 +18,9 @@ class UdpListener final : public Listener, private Handler {
 
   /// Sets the options that the relay needs, also on a socket that another program made.
   void start() override;
+  /// Sessions still send replies through the socket.
+  void retire() override;
+  int socket() const override { return port_.socket.get(); }
 
  private:
   static constexpr Tag kReadable = 0;
@@ -29,6 +32,7 @@ class UdpListener final : public Listener, private Handler {
   UdpSession* session_of(const UdpFlow& flow);
 
   UdpPort port_;
+  bool retired_ = false;
 };
 
 }  // namespace fairlead

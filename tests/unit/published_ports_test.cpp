@@ -131,6 +131,15 @@ TEST(OpenPorts, AllOrNothing) {
   EXPECT_TRUE(open_listening_socket(Protocol::udp, in_use)) << "the first one was closed again";
 }
 
+TEST(PlanPorts, ASpareSocketNeedNotServeAMapping) {
+  const std::vector<PassedSocket> passed{{Protocol::tcp, endpoint("127.0.0.1", 81), false, true},
+                                         {Protocol::tcp, endpoint("127.0.0.1", 80), false, true}};
+  const std::vector<Mapping> mappings{Mapping::parse("127.0.0.1:80:10.0.0.2:80").value()};
+  const auto plan = plan_ports(mappings, passed);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->at(0).passed, 1U);
+}
+
 TEST(OpenPorts, PassedSocketsAreMovedToTheirPorts) {
   std::vector<ListeningSocket> passed;
   passed.push_back(*open_listening_socket(Protocol::tcp, endpoint("127.0.0.1", 0)));

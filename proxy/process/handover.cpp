@@ -1,0 +1,291 @@
+#include "proxy/process/handover.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "proxy/log/log.h"
+
+namespace fairlead {
+namespace {
+
+/// SCM_MAX_FD of the kernel is 253.
+constexpr std::size_t kDescriptorsPerMessage = 250;
+constexpr std::size_t kControlBytes = CMSG_SPACE(kDescriptorsPerMessage * sizeof(int));
+constexpr int kAnswerSeconds = 10;
+constexpr const char* kNewSuffix = ".new";
+
+/// What travels with descriptors.
+struct Announcement {
+  /// Of this exchange; another one is refused.
+  std::uint8_t version = 1;
+  bool more = false;
+};
+constexpr char kTaken = 'T';
+
+sockaddr_un address_of(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  return address;
+}
+
+FileDescriptor unix_socket(int flags) {
+  // Messages with boundaries, so that descriptors stay with their announcement.
+  return FileDescriptor(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
+}
+
+/// The memory of one message with descriptors.
+struct Parcel {
+  Announcement announcement;
+  alignas(cmsghdr) std::array<std::byte, kControlBytes> control{};
+  iovec piece{};
+  msghdr header{};
+
+  Parcel() {
+    piece = {&announcement, sizeof announcement};
+    header.msg_iov = &piece;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+};
+
+void take_descriptors(msghdr& header, std::vector<FileDescriptor>& taken) {
+  for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr;
+       control = CMSG_NXTHDR(&header, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(control) + i * sizeof fd, sizeof fd);
+      taken.emplace_back(fd);
+    }
+  }
+}
+
+bool is_trusted(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return false;
+  return peer.uid == 0 || peer.uid == ::geteuid();
+}
+
+/// Listens at the path, which becomes the new socket's at once and whoever had it before.
+Result<FileDescriptor> listen_at(const std::string& path) {
+  FileDescriptor socket = unix_socket(SOCK_NONBLOCK);
+  if (!socket) return failed("socket for " + path, errno);
+  const std::string fresh = path + kNewSuffix;
+  const sockaddr_un address = address_of(fresh);
+  ::unlink(fresh.c_str());
+  const mode_t mask = ::umask(0177);
+  const int bound =
+      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const int bind_error = errno;
+  ::umask(mask);
+  if (bound < 0) return failed("bind " + fresh, bind_error);
+  if (::listen(socket.get(), 1) < 0 || ::rename(fresh.c_str(), path.c_str()) < 0) {
+    const int reason = errno;
+    ::unlink(fresh.c_str());
+    return failed("listen at " + path, reason);
+  }
+  return socket;
+}
+
+}  // namespace
+
+// The new proxy's end.
+
+Result<std::optional<Takeover>> Takeover::ask(const std::string& path) {
+  struct stat facts{};
+  if (::lstat(path.c_str(), &facts) < 0) {
+    if (errno == ENOENT) return std::nullopt;
+    return failed("handover at " + path, errno);
+  }
+  if (!S_ISSOCK(facts.st_mode)) return failed("handover at " + path + ": the file is no socket");
+
+  Takeover takeover;
+  takeover.connection_ = unix_socket(0);
+  if (!takeover.connection_) return failed("socket for " + path, errno);
+  const int fd = takeover.connection_.get();
+  const timeval patience{.tv_sec = kAnswerSeconds, .tv_usec = 0};
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  const sockaddr_un address = address_of(path);
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+    // One that has ended without removing it.
+    if (errno == ECONNREFUSED || errno == ENOENT) return std::nullopt;
+    return failed("handover at " + path + ": connect", errno);
+  }
+  for (bool more = true; more;) {
+    Parcel parcel;
+    const ssize_t size = ::recvmsg(fd, &parcel.header, MSG_CMSG_CLOEXEC);
+    if (size < 0 && errno == EINTR) continue;
+    // It ended while we waited to be accepted.
+    if (size < 0 && errno == ECONNRESET) return std::nullopt;
+    if (size < 0) return failed("handover at " + path + ": receive", errno);
+    take_descriptors(parcel.header, takeover.sockets_);
+    if (size == 0) return failed("handover at " + path + ": the other proxy has refused it");
+    if ((parcel.header.msg_flags & MSG_CTRUNC) != 0) {
+      return failed("handover at " + path + ": too few descriptors for the sockets");
+    }
+    if (size != sizeof parcel.announcement || parcel.announcement.version != 1) {
+      return failed("handover at " + path + ": the other proxy hands over in another way");
+    }
+    more = parcel.announcement.more;
+  }
+  return takeover;
+}
+
+Result<void> Takeover::confirm() {
+  if (::send(connection_.get(), &kTaken, sizeof kTaken, MSG_NOSIGNAL) < 0) {
+    return failed("confirm the handover", errno);
+  }
+  return {};
+}
+
+// The serving proxy's end.
+
+Result<std::unique_ptr<HandoverOffer>> HandoverOffer::open(
+    Engine& engine, Deadlines& deadlines, const std::string& path,
+    std::function<std::vector<int>()> descriptors, std::function<void()> taken) {
+  auto socket = listen_at(path);
+  if (!socket) return std::unexpected(socket.error());
+  std::unique_ptr<HandoverOffer> offer(
+      new HandoverOffer(engine, deadlines, path, std::move(*socket)));
+  offer->descriptors_ = std::move(descriptors);
+  offer->taken_ = std::move(taken);
+  offer->accept();
+  return offer;
+}
+
+HandoverOffer::HandoverOffer(Engine& engine, Deadlines& deadlines, std::string path,
+                             FileDescriptor socket)
+    : engine_(engine),
+      deadlines_(deadlines),
+      path_(std::move(path)),
+      socket_(std::move(socket)),
+      unconfirmed_(*this, kConfirmMs) {
+  deadlines_.add(unconfirmed_);
+  struct stat facts{};
+  if (::lstat(path_.c_str(), &facts) == 0) {
+    device_ = facts.st_dev;
+    inode_ = facts.st_ino;
+  }
+}
+
+HandoverOffer::~HandoverOffer() {
+  deadlines_.remove(unconfirmed_);
+  struct stat facts{};
+  if (::lstat(path_.c_str(), &facts) == 0 && facts.st_dev == device_ && facts.st_ino == inode_) {
+    ::unlink(path_.c_str());
+  }
+}
+
+void HandoverOffer::accept() { engine_.accept(*this, kAccept, socket_.get(), Repeat::once); }
+
+void HandoverOffer::on_completion(Completion completion) {
+  if (completion.tag == kAccept) {
+    if (completion.result >= 0) {
+      greet(FileDescriptor(completion.result));
+    } else if (completion.result != -ECANCELED) {
+      log_warn("handover at " + path_ + ": accept: " + errno_text(-completion.result));
+      // Later: what cannot be accepted now (EMFILE) would fail as fast as it is tried.
+      unconfirmed_.set(overdue_, engine_.now());
+    }
+  } else if (completion.result == -ECANCELED) {
+    log_warn("handover at " + path_ + ": the new proxy has not confirmed it in time");
+    dismiss();
+  } else if (sent_ < to_send_.size()) {
+    send();
+  } else {
+    hear();
+  }
+}
+
+void HandoverOffer::on_deadline(Deadline&) {
+  if (peer_) {
+    engine_.cancel(*this, kPeer);
+  } else {
+    accept();
+  }
+}
+
+void HandoverOffer::greet(FileDescriptor peer) {
+  peer_ = std::move(peer);
+  if (!is_trusted(peer_.get())) {
+    log_warn("handover at " + path_ + ": refused to another user");
+    dismiss();
+    return;
+  }
+  to_send_ = descriptors_();
+  sent_ = 0;
+  unconfirmed_.set(overdue_, engine_.now());
+  send();
+}
+
+void HandoverOffer::send() {
+  do {
+    const std::size_t count = std::min(to_send_.size() - sent_, kDescriptorsPerMessage);
+    Parcel parcel;
+    parcel.announcement.more = sent_ + count < to_send_.size();
+    parcel.header.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* control = CMSG_FIRSTHDR(&parcel.header);
+    control->cmsg_level = SOL_SOCKET;
+    control->cmsg_type = SCM_RIGHTS;
+    control->cmsg_len = CMSG_LEN(count * sizeof(int));
+    std::memcpy(CMSG_DATA(control), to_send_.data() + sent_, count * sizeof(int));
+    const ssize_t result = engine_.send_message(peer_.get(), parcel.header, 0);
+    if (result == -EAGAIN) {
+      engine_.wait(*this, kPeer, peer_.get(), POLLOUT);
+      return;
+    }
+    if (result < 0) {
+      log_warn("handover at " + path_ + ": send: " + errno_text(static_cast<int>(-result)));
+      dismiss();
+      return;
+    }
+    sent_ += count;
+  } while (sent_ < to_send_.size());
+  engine_.wait(*this, kPeer, peer_.get(), POLLIN);
+}
+
+void HandoverOffer::hear() {
+  char said = 0;
+  iovec piece{&said, sizeof said};
+  msghdr header{};
+  header.msg_iov = &piece;
+  header.msg_iovlen = 1;
+  const ssize_t result = engine_.receive_message(peer_.get(), header, 0);
+  if (result == -EAGAIN) {
+    engine_.wait(*this, kPeer, peer_.get(), POLLIN);
+  } else if (result == sizeof said && said == kTaken) {
+    overdue_.unlink();
+    engine_.close(std::move(peer_));
+    engine_.close(std::move(socket_));
+    taken_();
+  } else {
+    log_warn("handover at " + path_ + ": the new proxy has failed, this one goes on");
+    dismiss();
+  }
+}
+
+void HandoverOffer::dismiss() {
+  overdue_.unlink();
+  engine_.close(std::move(peer_));
+  accept();
+}
+
+}  // namespace fairlead
