@@ -49,6 +49,9 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   const ListenerCounts counts = count_listeners(ports);
   set_default_limits(settings, raise_descriptor_limit(), counts);
 
+  if (const auto kept = keep_host_namespace(settings.dial); !kept) {
+    return std::unexpected(kept.error());
+  }
   auto signal_fd = SignalReader::open();
   if (!signal_fd) return std::unexpected(signal_fd.error());
   auto chosen = make_engine(options.engine);

@@ -34,6 +34,14 @@ int socket_protocol(Protocol protocol) { return protocol == Protocol::sctp ? IPP
 
 }  // namespace
 
+Result<void> keep_host_namespace(DialSettings& settings) {
+  if (settings.netns.kind == ContainerNetns::Kind::host) return {};
+  auto host = NetworkNamespace::open(kThreadNetns);
+  if (!host) return std::unexpected(host.error());
+  settings.host = std::make_shared<const NetworkNamespace>(std::move(*host));
+  return {};
+}
+
 Dialler::Dialler(Engine& engine, Deadlines& deadlines, const DialSettings& settings)
     : engine_(engine), deadlines_(deadlines), settings_(settings), believed_(*this, kBelievedMs) {
   deadlines_.add(believed_);
@@ -101,9 +109,9 @@ bool Dialler::is_outdated(int fd, const SocketAddress& backend) {
   const auto socket_netns = NetworkNamespace::id_of_socket(fd);
   if (!socket_netns) return false;
   Container& container = container_at(backend.endpoint().ip);
-  const std::optional<NetworkNamespace>& wanted =
-      enter_namespace_of(container) ? container.netns : home_;
-  return wanted && wanted->id() != *socket_netns;
+  const bool inside = enter_namespace_of(container);
+  const NetworkNamespace& wanted = inside ? *container.netns : *settings_.host;
+  return wanted.id() != *socket_netns;
 }
 
 Dialler::Container& Dialler::container_at(const IpAddress& address) {
@@ -112,7 +120,7 @@ Dialler::Container& Dialler::container_at(const IpAddress& address) {
   return container;
 }
 
-/// False when the dial has to be plain; the thread is in any namespace then.
+/// False when the dial has to be plain.
 bool Dialler::enter_namespace_of(Container& container) {
   const TimeMs now = engine_.now();
   if (container.netns &&
@@ -123,6 +131,8 @@ bool Dialler::enter_namespace_of(Container& container) {
     auto found = find(container);
     if (!found) {
       container.retry_at = now + kRetryMs;
+      // Not to stay, and so to keep alive, what was looked into.
+      (void)go_to_host();
       tell(container, Matter::netns, LogLevel::warn,
            fmt::format("dial {} from the host: {}", container.address.to_string(),
                        found.error().message));
@@ -141,12 +151,6 @@ bool Dialler::enter_namespace_of(Container& container) {
 
 /// The thread is in the namespace that was found, or in any.
 Result<NetworkNamespace> Dialler::find(Container& container) {
-  if (!home_) {
-    auto home = NetworkNamespace::open(kThreadNetns);
-    if (!home) return home;
-    home_ = std::move(*home);
-    here_ = home_->id();
-  }
   if (const auto moved = go_to_host(); !moved) return std::unexpected(moved.error());
   container.gateway = own_address_towards(container.address);
   auto netns = look_for(container);
@@ -163,7 +167,7 @@ Result<NetworkNamespace> Dialler::look_for(const Container& container) {
   if (!container.last_path.empty()) {
     if (auto again = open(container.last_path, container.address)) return again;
   }
-  auto found = find_namespace_of(container.address, home_ ? home_->id() : NamespaceId());
+  auto found = find_namespace_of(container.address, settings_.host->id());
   here_ = NetworkNamespace::id_of(kThreadNetns);
   if (!found) return found;
   return open(found->path(), container.address);
@@ -173,7 +177,7 @@ Result<NetworkNamespace> Dialler::look_for(const Container& container) {
 Result<NetworkNamespace> Dialler::open(const std::string& path, const IpAddress& address) {
   auto netns = NetworkNamespace::open(path);
   if (!netns) return netns;
-  if (home_ && netns->id() == home_->id()) {
+  if (netns->id() == settings_.host->id()) {
     return failed(path + " is the network namespace of the proxy");
   }
   if (const auto moved = move_to(*netns); !moved) return std::unexpected(moved.error());
@@ -202,13 +206,14 @@ bool Dialler::datagrams_return(Container& container) {
 }
 
 Result<void> Dialler::move_to(const NetworkNamespace& netns) {
+  if (!here_) here_ = NetworkNamespace::id_of(kThreadNetns);
   if (here_ == netns.id()) return {};
   auto entered = netns.enter();
   if (entered) here_ = netns.id();
   return entered;
 }
 
-Result<void> Dialler::go_to_host() { return home_ ? move_to(*home_) : Result<void>(); }
+Result<void> Dialler::go_to_host() { return move_to(*settings_.host); }
 
 void Dialler::on_deadline(Deadline& deadline) { let_go(static_cast<Container&>(deadline)); }
 
@@ -221,7 +226,9 @@ void Dialler::let_go(Container& container) {
 }
 
 void Dialler::go_home() {
+  if (settings_.netns.kind == ContainerNetns::Kind::host) return;
   for (auto& [address, container] : containers_) let_go(container);
+  (void)go_to_host();
 }
 
 std::string Dialler::source_text(const Container& container) const {

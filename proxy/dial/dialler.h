@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -27,7 +28,14 @@ namespace fairlead {
 struct DialSettings {
   ContainerNetns netns{};
   Source source = Source::gateway;
+  /// The namespace to come back to; nothing when none is left. Kept from the start, because a
+  /// thread is born into the namespace that the one which makes it is in at the moment.
+  std::shared_ptr<const NetworkNamespace> host{};
 };
+
+/// Sets `host` to the namespace of the calling thread if these settings need one. To be called
+/// before the first dial.
+Result<void> keep_host_namespace(DialSettings& settings);
 
 /// Makes the backend sockets of one loop, in the network namespace of each container where that is
 /// asked for and can be done, otherwise in the host's: that is the plain dial, and the log says
@@ -56,7 +64,7 @@ class Dialler final : private DeadlineList::Owner {
   /// the container has been started again. To be asked when the backend cannot be reached.
   bool is_outdated(int fd, const SocketAddress& backend);
 
-  /// Moves the thread back to the namespace it started in, and lets go of all others.
+  /// Moves the thread back to the host's namespace, and lets go of all others.
   void go_home();
 
  private:
@@ -106,9 +114,7 @@ class Dialler final : private DeadlineList::Owner {
   Engine& engine_;
   Deadlines& deadlines_;
   DialSettings settings_;
-  /// The thread's own, from the first time that it leaves it.
-  std::optional<NetworkNamespace> home_;
-  /// Where the thread is, once it may have left home.
+  /// Where the thread is, once it may have moved.
   std::optional<NamespaceId> here_;
   std::map<IpAddress, Container> containers_;
   /// Why clients could not keep their addresses, as far as it was told.

@@ -3,6 +3,7 @@ that way, and that a namespace which cannot be used is no reason not to serve.""
 
 import functools
 import os
+import socket
 import subprocess
 
 import pytest
@@ -174,6 +175,22 @@ def test_a_namespace_is_not_kept_alive(launch):
         assert container.link in links()
         wait_until(lambda: container.link not in links(), "the link ends with its namespace",
                    seconds=20)
+
+
+def test_a_service_manager_is_told_of_the_end(launch, container, port):
+    """The name of its socket may be one of the host's network namespace."""
+    name = f"fairlead-test-{os.getpid()}-{port}"
+    with Service(container, container.inner) as service, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name)
+        manager.settimeout(20)
+        proxy = launch.start(["-p", f"127.0.0.1:{port}:{service.host}:{service.port}",
+                              "--container-netns", f"name:{container.name}", "--engine", "epoll"],
+                             environment={"NOTIFY_SOCKET": "@" + name})
+        assert manager.recv(100) == b"READY=1"
+        assert service.peer_of_tcp(tcp.connect("127.0.0.1", port))[0] == container.outer
+        proxy.stop()
+        assert manager.recv(100) == b"STOPPING=1"
 
 
 def links():
