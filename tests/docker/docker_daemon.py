@@ -39,14 +39,17 @@ class Container:
 
 
 class Daemon:
+    """`proxy` None: which one it starts is for its configuration to say."""
+
     def __init__(self, machine, proxy, log_path, *options, environment=None):
         self.machine = machine
         self.proxy = proxy
         self._log_path = log_path
         self._cgroup = f"fairlead-test-{os.getpid()}-{next(_numbers)}"
-        self._command = [
+        self.command = [
             "env", *(f"{name}={value}" for name, value in (environment or {}).items()),
-            "dockerd", "--data-root=/run/docker-data", f"--userland-proxy-path={proxy}",
+            "dockerd", "--data-root=/run/docker-data",
+            *([f"--userland-proxy-path={proxy}"] if proxy else []),
             # systemd's driver would ask the host's systemd about processes it cannot see.
             "--exec-opt=native.cgroupdriver=cgroupfs", f"--cgroup-parent=/{self._cgroup}", *options]
         self.start()
@@ -55,7 +58,7 @@ class Daemon:
 
     def start(self):
         with open(self._log_path, "ab") as log:
-            process = self.machine.start(*self._command, stdout=log, stderr=log)
+            process = self.machine.start(*self.command, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while self.machine.run("docker", "version", check=False).returncode != 0:
             if process.poll() is not None or time.monotonic() > deadline:

@@ -19,21 +19,23 @@ def program(request):
     return request.param
 
 
-def accepted(program, option):
-    """The words that the program's own error lists, if it lists any."""
-    refused = subprocess.run([PROGRAMS[program].binary, f"--{option}=?"], stderr=subprocess.PIPE,
+def accepted(program, argument):
+    """The words that the program's own error about an argument lists, if it lists any."""
+    refused = subprocess.run([PROGRAMS[program].binary, argument], stderr=subprocess.PIPE,
                              text=True).stderr
-    words = re.search(r"\?\": accepted: ((?:[a-z_]+, )+[a-z_]+)$", refused.strip())
-    return set(words.group(1).split(", ")) if words else None
+    words = re.search(r'"\?": accepted: ((?:[a-z_]+, )+[a-z_]+)$', refused.strip())
+    return set(words.group(1).split(", ")) if words else set()
 
 
 def test_all_options_are_offered(shell, program):
     assert {offer for offer in shell.offers("--") if offer.startswith("--")} == help_options(program)
 
 
-def test_values_are_offered(shell, program):
-    options = {name: words for name in help_options(program)
-               if (words := accepted(program, name.strip("-")))}
-    assert options
+def test_words_are_offered(shell, program):
+    commands = accepted(program, "?")
+    options = {option: words for option in help_options(program)
+               if (words := accepted(program, f"{option}=?"))}
+    assert commands or options
+    assert commands <= shell.offers("")
     for option, words in options.items():
         assert shell.offers(option, "") == words, option

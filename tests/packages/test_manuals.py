@@ -28,7 +28,7 @@ def error_texts(source):
     """The literal parts of three words or more of what a source file puts into errors."""
     code = re.sub(r'"\s*\n\s*"', "", source.read_text())
     statements = re.findall(
-        r'(?:failed\(|\bError\{|errno_error\(|message \+=|return (?=")|std::string message =)'
+        r'(?:failed\(|\bError\{|errno_error\(|message \+=|case E\w+:\s*return|std::string message =)'
         r'((?:"(?:[^"\\]|\\.)*"|[^";])*);', code)
     for literal in re.findall(r'"((?:[^"\\]|\\.)*)"', " ".join(statements)):
         text = re.sub(r"\\(.)", r"\1", literal).strip(" ():;,\"'")
