@@ -320,15 +320,12 @@ std::vector<ProxyProcess> find_proxies(const std::string& state_directory) {
 Result<std::string> find_proxy_program() {
   std::error_code code;
   const fs::path here = fs::read_symlink("/proc/self/exe", code).parent_path();
-  for (const fs::path& candidate :
-       {here / "fairlead-proxy", here / "../libexec/fairlead-proxy",
-        here / "../proxy/fairlead-proxy", fs::path("/usr/local/libexec/fairlead-proxy"),
-        fs::path("/usr/libexec/fairlead-proxy")}) {
-    const fs::path clean = candidate.lexically_normal();
+  for (const char* place : {"fairlead-proxy", "../bin/fairlead-proxy", "../proxy/fairlead-proxy"}) {
+    const fs::path clean = (here / place).lexically_normal();
     if (::access(clean.c_str(), X_OK) == 0) return clean.string();
   }
   return failed("fairlead-proxy is neither beside fairlead-net (" + here.string() +
-                ") nor in a libexec directory; name it with --proxy");
+                ") nor in the bin directory there; name it with --proxy");
 }
 
 }  // namespace fairlead

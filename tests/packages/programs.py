@@ -27,8 +27,11 @@ def _sources(*patterns):
 PROGRAMS = {
     "fairlead-proxy": Program(
         BUILD / "proxy/fairlead-proxy", ROOT / "packaging/man/fairlead-proxy.1", "DOCKER",
-        _sources("proxy/main.cpp", "proxy/dial/*.cpp", "proxy/engine/ring.cpp", "proxy/mapping/*.cpp",
-                 "proxy/net/*.cpp", "proxy/options/*.cpp", "proxy/process/*.cpp")),
+        _sources("proxy/main.cpp", "proxy/dial/*.cpp", "proxy/engine/ring.cpp",
+                 "proxy/mapping/*.cpp", "proxy/net/*.cpp", "proxy/options/*.cpp", "proxy/process/*.cpp")),
+    "fairlead-net": Program(
+        BUILD / "netsetup/fairlead-net", ROOT / "packaging/man/fairlead-net.8", "FILES",
+        _sources("netsetup/*/*.cpp")),
     "fairlead-docker": Program(
         BUILD / "docker/fairlead-docker", ROOT / "packaging/man/fairlead-docker.8", "FILES",
         _sources("docker/*.cpp")),

@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+from programs import PROGRAMS
+
 
 def test_lintian_finds_nothing(deb):
     checked = subprocess.run(["lintian", "--allow-root", "--fail-on", "error,warning", deb],
@@ -11,12 +13,23 @@ def test_lintian_finds_nothing(deb):
 
 
 def test_all_is_where_it_is_looked_for(installed):
-    assert "fairlead-proxy (commit" in installed.run("fairlead-proxy", "--version").stdout
-    assert "publish container ports" in installed.run("man", "--whatis", "fairlead-proxy").stdout
-    assert "complete -F" in installed.run("bash", "-c", """
-        . /usr/share/bash-completion/bash_completion
-        _completion_loader fairlead-proxy
-        complete -p fairlead-proxy""").stdout
+    for program in PROGRAMS:
+        assert f"{program} (commit" in installed.run(program, "--version").stdout
+        assert program in installed.run("man", "--whatis", program).stdout
+        assert "complete -F" in installed.run("bash", "-c", f"""
+            . /usr/share/bash-completion/bash_completion
+            _completion_loader {program}
+            complete -p {program}""").stdout
+
+
+def test_fairlead_net_finds_the_proxy(installed):
+    """`status` with a network that was made by the installed program."""
+    for command in ("network create web", "attach web c1 --netns name:c1", "publish web c1 8080:80"):
+        if command.startswith("attach"):
+            installed.run("ip", "netns", "add", "c1")
+        installed.run("fairlead-net", *command.split())
+    assert len(installed.processes(installed.path("/usr/bin/fairlead-proxy"))) == 1
+    installed.run("fairlead-net", "network", "rm", "web")
 
 
 def older_package(deb, directory):

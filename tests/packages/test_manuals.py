@@ -31,9 +31,10 @@ def error_texts(source):
         r'(?:failed\(|\bError\{|errno_error\(|message \+=|case E\w+:\s*return|std::string message =)'
         r'((?:"(?:[^"\\]|\\.)*"|[^";])*);', code)
     for literal in re.findall(r'"((?:[^"\\]|\\.)*)"', " ".join(statements)):
-        text = re.sub(r"\\(.)", r"\1", literal).strip(" ():;,\"'")
-        if len(text.split()) >= 3:
-            yield text
+        for part in re.split(r"\{[^}]*\}", re.sub(r"\\(.)", r"\1", literal)):
+            text = part.strip(" ():;,\"'`")
+            if len(text.split()) >= 3:
+                yield text
 
 
 @pytest.mark.parametrize("manual", MANUALS, ids=lambda path: path.name)

@@ -19,7 +19,8 @@ _HERE = pathlib.Path(__file__).parent
 
 
 def test_verify_finds_nothing(installed):
-    for unit in ("fairlead-proxy@web.service", "fairlead-proxy@8080.socket"):
+    for unit in ("fairlead-proxy@web.service", "fairlead-proxy@8080.socket", "fairlead-net.service",
+                 "fairlead-net-reload.service"):
         verified = installed.run("systemd-analyze", "verify", f"{UNITS}/{unit}", check=False)
         complaints = [line for line in verified.stderr.splitlines() if "fairlead" in line]
         assert (verified.returncode, complaints) == (0, []), unit
