@@ -167,9 +167,8 @@ class NftablesFirewall final : public Firewall {
   }
 
   std::string text(const RuleSet* from, const RuleSet& to) const override {
-    const NftablesElements elements = nftables_elements(to);
-    return from == nullptr ? nftables_load_text(elements)
-                           : nftables_change_text(nftables_elements(*from), elements);
+    return from == nullptr ? nftables_load_text(nftables_elements(to))
+                           : nftables_change_text(*from, to);
   }
 
   Result<std::vector<std::string>> differences(const RuleSet& expected) override {

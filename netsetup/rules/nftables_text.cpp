@@ -207,10 +207,12 @@ struct Proxied {
   auto operator<=>(const Proxied&) const = default;
 };
 
+using ProxiedPorts = std::map<Proxied, std::vector<PortRange>>;
+
 /// The ports the proxy serves: for clients of the bridge and, where they are published on all
 /// addresses, of loopback. Neighbouring ports become one range: a thousand ports are one element.
-std::map<Proxied, std::vector<PortRange>> proxied_ports(const RuleSet& rules) {
-  std::map<Proxied, std::vector<PortRange>> proxied;
+ProxiedPorts proxied_ports(const RuleSet& rules) {
+  ProxiedPorts proxied;
   for (const Translation& translation : rules.translations) {
     if (translation.proxied_bridge.empty()) continue;
     const Proxied key{translation.proxied_bridge, translation.protocol, translation.host_ip,
@@ -234,14 +236,84 @@ std::map<Proxied, std::vector<PortRange>> proxied_ports(const RuleSet& rules) {
   return proxied;
 }
 
-void add_proxied(NftablesElements& elements, const Proxied& proxied, const PortRange& ports) {
-  const PortSets sets{"own", quoted(proxied.interface) + " . "};
-  const PortKey key{proxied.family, proxied.protocol, proxied.host_ip};
-  if (ports.size() > 1) {
-    add_range(elements, sets, key, ports, "");
-  } else {
-    add_single(elements, sets, key, ports.first, "");
+void add_proxied(NftablesElements& elements, const ProxiedPorts& proxied) {
+  for (const auto& [of, ranges] : proxied) {
+    const PortSets sets{"own", quoted(of.interface) + " . "};
+    const PortKey key{of.family, of.protocol, of.host_ip};
+    for (const PortRange& ports : ranges) {
+      if (ports.size() > 1) {
+        add_range(elements, sets, key, ports, "");
+      } else {
+        add_single(elements, sets, key, ports.first, "");
+      }
+    }
   }
+}
+
+/// All but those of the own_* sets.
+NftablesElements unproxied_elements(const RuleSet& rules) {
+  NftablesElements elements;
+  for (const std::string& bridge : rules.bridges) elements["bridges"].emplace(quoted(bridge), "");
+  for (const std::string& bridge : rules.internal) elements["internal"].emplace(quoted(bridge), "");
+  for (const InterfacePair& pair : rules.open) {
+    elements["open"].emplace(fmt::format("{} . {}", quoted(pair.from), quoted(pair.to)), "");
+  }
+  const auto add_prefixes = [&](std::string_view name, const std::vector<Subnet>& prefixes) {
+    for (const Subnet& prefix : prefixes) {
+      elements[fmt::format("{}{}", name, suffix(prefix.family()))].emplace(prefix.to_string(), "");
+    }
+  };
+  const auto add_pairs = [&](std::string_view name, const std::vector<InterfacePrefix>& pairs) {
+    for (const InterfacePrefix& pair : pairs) {
+      elements[fmt::format("{}{}", name, suffix(pair.prefix.family()))].emplace(
+          fmt::format("{} . {}", quoted(pair.interface), pair.prefix.to_string()), "");
+    }
+  };
+  add_pairs("home", rules.home);
+  add_prefixes("guarded", rules.guarded);
+  add_prefixes("masqueraded", rules.masqueraded);
+  add_pairs("hairpin", rules.hairpin);
+  for (const InterfacePrefix& pair : rules.hairpin) {
+    elements["hairpin"].emplace(quoted(pair.interface), "");
+  }
+  for (const Translation& translation : rules.translations) {
+    add_translation(elements, translation);
+  }
+  for (const LoopbackPort& port : rules.loopback_ports) {
+    elements[port.host_ports.size() > 1 ? "loopback_range" : "loopback_port"].emplace(
+        fmt::format("{} . {} . {}", port.host_ip.to_string(), protocol_name(port.protocol),
+                    port.host_ports.to_string()),
+        "");
+  }
+  return elements;
+}
+
+/// Takes out of two sorted lists what both have.
+template <typename T>
+void drop_common(std::vector<T>& a, std::vector<T>& b) {
+  std::vector<T> only_a;
+  std::vector<T> only_b;
+  std::ranges::set_difference(a, b, std::back_inserter(only_a));
+  std::ranges::set_difference(b, a, std::back_inserter(only_b));
+  a = std::move(only_a);
+  b = std::move(only_b);
+}
+
+/// The elements of two rule sets, less most of those that both have: with ten thousand ports,
+/// writing an element down takes longer than finding that it is not needed.
+std::pair<NftablesElements, NftablesElements> differing_elements(RuleSet from, RuleSet to) {
+  ProxiedPorts proxied_from = proxied_ports(from);
+  ProxiedPorts proxied_to = proxied_ports(to);
+  for (auto& [key, ranges] : proxied_from) {
+    const auto found = proxied_to.find(key);
+    if (found != proxied_to.end()) drop_common(ranges, found->second);
+  }
+  drop_common(from.translations, to.translations);
+  drop_common(from.loopback_ports, to.loopback_ports);
+  std::pair elements{unproxied_elements(from), unproxied_elements(to)};
+  add_proxied(elements.first, proxied_from);
+  add_proxied(elements.second, proxied_to);
+  return elements;
 }
 
 void append_elements(std::string& text, std::string_view verb, const std::string& set,
@@ -311,42 +383,8 @@ std::string flush_text() {
 }  // namespace
 
 NftablesElements nftables_elements(const RuleSet& rules) {
-  NftablesElements elements;
-  for (const std::string& bridge : rules.bridges) elements["bridges"].emplace(quoted(bridge), "");
-  for (const std::string& bridge : rules.internal) elements["internal"].emplace(quoted(bridge), "");
-  for (const InterfacePair& pair : rules.open) {
-    elements["open"].emplace(fmt::format("{} . {}", quoted(pair.from), quoted(pair.to)), "");
-  }
-  const auto add_prefixes = [&](std::string_view name, const std::vector<Subnet>& prefixes) {
-    for (const Subnet& prefix : prefixes) {
-      elements[fmt::format("{}{}", name, suffix(prefix.family()))].emplace(prefix.to_string(), "");
-    }
-  };
-  const auto add_pairs = [&](std::string_view name, const std::vector<InterfacePrefix>& pairs) {
-    for (const InterfacePrefix& pair : pairs) {
-      elements[fmt::format("{}{}", name, suffix(pair.prefix.family()))].emplace(
-          fmt::format("{} . {}", quoted(pair.interface), pair.prefix.to_string()), "");
-    }
-  };
-  add_pairs("home", rules.home);
-  add_prefixes("guarded", rules.guarded);
-  add_prefixes("masqueraded", rules.masqueraded);
-  add_pairs("hairpin", rules.hairpin);
-  for (const InterfacePrefix& pair : rules.hairpin) {
-    elements["hairpin"].emplace(quoted(pair.interface), "");
-  }
-  for (const Translation& translation : rules.translations) {
-    add_translation(elements, translation);
-  }
-  for (const auto& [proxied, ranges] : proxied_ports(rules)) {
-    for (const PortRange& ports : ranges) add_proxied(elements, proxied, ports);
-  }
-  for (const LoopbackPort& port : rules.loopback_ports) {
-    elements[port.host_ports.size() > 1 ? "loopback_range" : "loopback_port"].emplace(
-        fmt::format("{} . {} . {}", port.host_ip.to_string(), protocol_name(port.protocol),
-                    port.host_ports.to_string()),
-        "");
-  }
+  NftablesElements elements = unproxied_elements(rules);
+  add_proxied(elements, proxied_ports(rules));
   return elements;
 }
 
@@ -374,19 +412,20 @@ std::string nftables_load_text(const NftablesElements& elements) {
   return text;
 }
 
-std::string nftables_change_text(const NftablesElements& from, const NftablesElements& to) {
-  NftablesElements names = from;
-  names.insert(to.begin(), to.end());
+std::string nftables_change_text(const RuleSet& from, const RuleSet& to) {
+  const auto [before, after] = differing_elements(from, to);
+  NftablesElements names = before;
+  names.insert(after.begin(), after.end());
   std::string text;
   // Everything is deleted before anything is added: the old and the new element of a changed
   // interval may overlap.
   for (const auto& entry : names) {
     append_elements(text, "delete", entry.first,
-                    missing_from(set_of(from, entry.first), set_of(to, entry.first)));
+                    missing_from(set_of(before, entry.first), set_of(after, entry.first)));
   }
   for (const auto& entry : names) {
     append_elements(text, "add", entry.first,
-                    missing_from(set_of(to, entry.first), set_of(from, entry.first)));
+                    missing_from(set_of(after, entry.first), set_of(before, entry.first)));
   }
   return text;
 }

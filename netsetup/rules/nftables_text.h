@@ -24,7 +24,7 @@ std::string nftables_load_text(const NftablesElements& elements);
 
 /// One transaction that turns `from` into `to`, touching only the elements that differ; empty where
 /// none does. It fails as a whole where the table is not what `from` says.
-std::string nftables_change_text(const NftablesElements& from, const NftablesElements& to);
+std::string nftables_change_text(const RuleSet& from, const RuleSet& to);
 
 /// Removes the table. Fails where there is none.
 std::string nftables_remove_text();

@@ -24,13 +24,13 @@ Networks with_ports(Mode mode, unsigned first, unsigned count, unsigned step) {
 }
 
 TEST(NftablesText, NothingIsWrittenWhereNothingDiffers) {
-  const auto elements = nftables_elements(plan(sample_networks(Mode::both)));
-  EXPECT_EQ(nftables_change_text(elements, elements), "");
+  const RuleSet rules = plan(sample_networks(Mode::both));
+  EXPECT_EQ(nftables_change_text(rules, rules), "");
 }
 
 TEST(NftablesText, OnePortMoreIsOneElement) {
-  EXPECT_EQ(nftables_change_text(nftables_elements(plan(with_ports(Mode::dnat, 8000, 100, 1))),
-                                 nftables_elements(plan(with_ports(Mode::dnat, 8000, 101, 1)))),
+  EXPECT_EQ(nftables_change_text(plan(with_ports(Mode::dnat, 8000, 100, 1)),
+                                 plan(with_ports(Mode::dnat, 8000, 101, 1))),
             "add element inet fairlead dnat_any4 {\n  tcp . 8100 : 10.1.0.2 . 80,\n}\n");
 }
 
@@ -57,10 +57,18 @@ TEST(NftablesText, KnowsTheSizesOfItsChains) {
   EXPECT_EQ(sizes.at("bridged"), 8U);
 }
 
+TEST(NftablesText, APortThatLeadsElsewhereIsReplaced) {
+  const Networks before = with_ports(Mode::dnat, 8000, 2, 1);
+  Networks after = before;
+  after[0].containers[0].ports[1].container_ports = {81, 81};
+  EXPECT_EQ(nftables_change_text(plan(before), plan(after)),
+            "delete element inet fairlead dnat_any4 {\n  tcp . 8001,\n}\n"
+            "add element inet fairlead dnat_any4 {\n  tcp . 8001 : 10.1.0.2 . 81,\n}\n");
+}
+
 TEST(NftablesText, WhatGoesIsDeletedBeforeWhatComesIsAdded) {
-  const std::string text =
-      nftables_change_text(nftables_elements(plan(with_ports(Mode::both, 8000, 2, 1))),
-                           nftables_elements(plan(with_ports(Mode::both, 8000, 3, 1))));
+  const std::string text = nftables_change_text(plan(with_ports(Mode::both, 8000, 2, 1)),
+                                                plan(with_ports(Mode::both, 8000, 3, 1)));
   EXPECT_THAT(text, HasSubstr("delete element inet fairlead own_range4"));
   EXPECT_LT(text.find("delete"), text.find("add"));
   EXPECT_EQ(text.rfind("delete"), text.find("delete"));

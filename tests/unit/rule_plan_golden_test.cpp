@@ -44,7 +44,7 @@ std::string proxies_text(const Networks& networks) {
 std::string all_text(const Networks& networks) {
   const RuleSet rules = plan(networks);
   std::string text = "# proxy\n" + proxies_text(networks);
-  text += "# nftables\n" + nftables_change_text({}, nftables_elements(rules));
+  text += "# nftables\n" + nftables_change_text({}, rules);
   for (const Family family : {Family::v4, Family::v6}) {
     text += family == Family::v4 ? "# iptables\n" : "# ip6tables\n";
     text += iptables_change_text({}, iptables_tables(rules, family));
