@@ -77,9 +77,10 @@ class Firewall {
 
   /// Puts `to` into force, in one transaction (iptables: one for each table of each family).
   /// `from` is what an earlier call has put there, and only what differs is changed; if the kernel
-  /// does not have it any more, all is loaded. nullptr: not known, all is loaded, and what another
-  /// back end has left is removed afterwards. An error leaves what was in force before. An empty
-  /// `to` is still a table with its chains: see remove().
+  /// is seen not to have it any more (the table, an element to delete, a hook), all is loaded.
+  /// nullptr: not known, all is loaded, and what another back end has left is removed afterwards.
+  /// An error leaves what was in force before. An empty `to` is still a table with its chains: see
+  /// remove().
   virtual Result<void> install(const RuleSet* from, const RuleSet& to) = 0;
 
   /// Removes all that is ours, of every back end; FAIRLEAD-USER stays where the user has rules in

@@ -352,6 +352,25 @@ Result<void> Links::make_pair(const Network& network, const Container& container
   return {};
 }
 
+/// Whether br_netfilter shows the firewall what the bridge passes from port to port.
+bool sees_bridged_packets(Family family) {
+  std::ifstream setting(family == Family::v4 ? "/proc/sys/net/bridge/bridge-nf-call-iptables"
+                                             : "/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+  char value = '0';
+  return setting.get(value) && value == '1';
+}
+
+/// Whether the bridge is to keep siblings apart. Where br_netfilter is on, the rules do, and have
+/// to in mode dnat: the kernel then passes a packet that was translated to a sibling's address on
+/// as a bridged one, which an isolated port would refuse.
+bool is_isolated(const Network& network) {
+  if (network.icc) return false;
+  return network.mode != Mode::dnat ||
+         std::ranges::any_of(network.subnets, [](const Subnet& subnet) {
+           return !sees_bridged_packets(subnet.family());
+         });
+}
+
 /// The host's end: on the bridge, up, and what the bridge is to do with its frames. libnl has no
 /// word for `isolated`, so the message is put together here.
 Result<void> Links::set_port(const Network& network, const Container& container, int bridge) {
@@ -373,7 +392,7 @@ Result<void> Links::set_port(const Network& network, const Container& container,
   // Hairpin: a container's packet to its own published port leaves by the port it came in by.
   nla_put_u8(message.get(), IFLA_BRPORT_MODE, network.mode == Mode::dnat ? 1 : 0);
   // Without icc frames go to the bridge alone, and not to the siblings.
-  nla_put_u8(message.get(), IFLA_BRPORT_ISOLATED, network.icc ? 0 : 1);
+  nla_put_u8(message.get(), IFLA_BRPORT_ISOLATED, is_isolated(network) ? 1 : 0);
   nla_nest_end(message.get(), port);
   // nl_send_sync frees the message.
   if (const int code = nl_send_sync(socket_.get(), message.release()); code < 0) {

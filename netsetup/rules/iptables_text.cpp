@@ -191,6 +191,18 @@ void append_rules(std::string& body, const std::string& chain,
   }
 }
 
+/// Fails the whole table where a hook is not there that should be: what is known of it is wrong
+/// then.
+std::string hook_checks(const IptablesPresent& present, std::string_view table) {
+  std::string body;
+  const std::vector<IptablesHook>& hooks = iptables_hooks();
+  for (std::size_t i = 0; i < hooks.size(); ++i) {
+    if (hooks[i].table != table || std::ranges::count(present.hooks, i) == 0) continue;
+    body += fmt::format("-C {} {}\n", hooks[i].chain, hooks[i].rule);
+  }
+  return body;
+}
+
 std::string hook_changes(const IptablesPresent& present, std::string_view table) {
   std::string body;
   const std::vector<IptablesHook>& hooks = iptables_hooks();
@@ -223,7 +235,8 @@ std::string change_body(const IptablesPresent& present, std::string_view table,
     declarations += fmt::format(":{} - [0:0]\n", chain);
     removals += fmt::format("-X {}\n", chain);
   }
-  return declarations + rules + hook_changes(present, table) + removals;
+  const std::string body = declarations + rules + hook_changes(present, table) + removals;
+  return body.empty() ? body : hook_checks(present, table) + body;
 }
 
 }  // namespace

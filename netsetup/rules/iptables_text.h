@@ -48,7 +48,8 @@ IptablesPresent parse_iptables_save(std::string_view text);
 
 /// Input for `iptables-restore --noflush` that turns `present` into `wanted`, writing anew only the
 /// chains that differ, removing the ones that are too many, and hooking each chain once.
-/// FAIRLEAD-USER is made where it is missing and otherwise left alone. Empty: nothing to do.
+/// FAIRLEAD-USER is made where it is missing and otherwise left alone. A table fails as a whole
+/// where a hook of `present` is not there. Empty: nothing to do.
 std::string iptables_change_text(const IptablesPresent& present, const IptablesTables& wanted);
 
 /// What a completed change leaves: `wanted`, hooked.

@@ -20,6 +20,18 @@ def _enter(descriptor):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+@contextlib.contextmanager
+def inside(name):
+    """This thread, within the named namespace: a socket made here belongs to it for good."""
+    with open("/proc/thread-self/ns/net", "rb") as home, \
+            open(f"/run/netns/{name}", "rb") as there:
+        _enter(there.fileno())
+        try:
+            yield
+        finally:
+            _enter(home.fileno())
+
+
 class Namespace:
     """A namespace joined to the tests' own by a veth pair: `inner` is its address there, `outer`
     the address at this end; both exist for IPv4 and for IPv6."""
@@ -70,16 +82,8 @@ class Namespace:
         subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True,
                        timeout=20)
 
-    @contextlib.contextmanager
     def inside(self):
-        """This thread, within it: a socket made here belongs to the namespace for good."""
-        with open("/proc/thread-self/ns/net", "rb") as home, \
-                open(f"/run/netns/{self.name}", "rb") as there:
-            _enter(there.fileno())
-            try:
-                yield
-            finally:
-                _enter(home.fileno())
+        return inside(self.name)
 
     def swallow(self, address):
         """Makes everything sent to `address`, which nobody has, vanish without an answer."""

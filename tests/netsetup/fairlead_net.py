@@ -109,8 +109,7 @@ class FairleadNet:
     def stop(self):
         """Ends everything that was started, and removes it."""
         try:
-            for name in self.networks():
-                self("network", "rm", name)
+            self("apply", "-", stdin='{"networks": []}')
         finally:
             own = f"FAIRLEAD_NET_STATE={self.state_directory}".encode()
             for pid in filter(str.isdigit, os.listdir("/proc")):
