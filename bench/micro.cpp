@@ -114,11 +114,20 @@ UdpFlow flow_of(std::uint32_t number) {
 /// What every datagram of a client costs before it is sent on.
 void find_session(benchmark::State& state) {
   IdleEngine engine;
-  Loop loop{engine, {}};
+  SharedState shared;
+  const RelaySettings settings;
+  Loop loop{.engine = engine, .settings = settings, .shared = shared};
   auto sessions = std::make_shared<UdpSessions>(loop);
   const Endpoint host{ip("0.0.0.0"), 53};
   const Endpoint backend{ip("172.17.0.2"), 53};
-  UdpPort port{loop, sessions, FileDescriptor(), AF_INET, host, backend, SocketAddress(backend)};
+  UdpPort port{.loop = loop,
+               .sessions = sessions,
+               .socket = {},
+               .family = AF_INET,
+               .host = host,
+               .backend = backend,
+               .backend_address = SocketAddress(backend),
+               .access = {{}, Protocol::udp, host.port}};
   const auto count = static_cast<std::uint32_t>(state.range(0));
   for (std::uint32_t i = 0; i < count; ++i) {
     if (sessions->open(port, flow_of(i)) == nullptr) {

@@ -59,7 +59,7 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   const std::string fallback_reason = std::move(chosen->fallback_reason);
 
   std::unique_ptr<Proxy> proxy(
-      new Proxy(std::move(*chosen), options, settings, std::move(*signal_fd)));
+      new Proxy(std::move(chosen->engine), options, settings, std::move(*signal_fd)));
   std::vector<ServedPort> served;
   proxy->listeners_.reserve(ports.size());
   for (OpenedPort& port : ports) {
@@ -74,25 +74,33 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   return proxy;
 }
 
-Proxy::Proxy(ChosenEngine chosen, const Options& options, const RelaySettings& settings,
+Proxy::Proxy(std::unique_ptr<Engine> engine, const Options& options, const RelaySettings& settings,
              FileDescriptor signal_fd)
-    : engine_(std::move(chosen.engine)),
-      loop_{.engine = *engine_, .settings = settings},
+    : engine_(std::move(engine)),
+      loop_{.engine = *engine_, .settings = settings, .shared = shared_},
+      workers_(loop_, options.engine, options.workers),
       signals_(*engine_, std::move(signal_fd)),
       drain_(*this, options.drain_ms),
       replies_(*this, std::min(options.drain_ms, kReplyMs)) {}
 
-Proxy::~Proxy() { engine_->stop(); }
+Proxy::~Proxy() { stop(); }
 
 void Proxy::run() {
   while (!is_finished()) {
     engine_->turn(loop_.deadlines.next());
     loop_.deadlines.run(engine_->now());
+    workers_.note_turn();
     if (signals_.take_counters_request()) {
-      log_info("counters: " + counters_text(loop_.counters));
+      log_info("counters: " + counters_text(shared_.counters));
     }
   }
-  log_info(fmt::format("stop {}: {}", stop_reason(), counters_text(loop_.counters)));
+  workers_.stop();
+  log_info(fmt::format("stop {}: {}", stop_reason(), counters_text(shared_.counters)));
+  stop();
+}
+
+void Proxy::stop() {
+  workers_.stop();
   engine_->stop();
   // The service manager is told of the end from where it told us its address.
   loop_.dialler.go_home();
@@ -115,13 +123,15 @@ bool Proxy::is_finished() {
   if (signals_.stop_signal() == 0 && !handed_over_) return false;
   if (drain_.duration_ms() == 0 || signals_.is_urgent()) return true;
   if (!draining_) begin_drain();
+  // The last connection may end on another loop.
+  workers_.note_ends();
   return is_drained();
 }
 
 void Proxy::begin_drain() {
   draining_ = true;
   log_info(fmt::format("drain {}: {} connections have {} s to end", stop_reason(),
-                       loop_.counters.connections_open, drain_.duration_ms() / 1000));
+                       loop_.counters.connections_open.load(), drain_.duration_ms() / 1000));
   for (const auto& listener : listeners_) listener->retire();
   loop_.deadlines.add(drain_);
   loop_.deadlines.add(replies_);
@@ -131,7 +141,7 @@ void Proxy::begin_drain() {
 
 bool Proxy::is_drained() const {
   const auto tcp = loop_.tcp.lock();
-  const std::size_t connections = tcp ? tcp->busy() : loop_.counters.connections_open;
+  const std::size_t connections = tcp ? tcp->busy() : loop_.counters.connections_open.load();
   const bool replies = loop_.counters.sessions_open > 0 && !replies_are_over_;
   return drain_is_over_ || (connections == 0 && !replies);
 }
@@ -172,12 +182,15 @@ std::string counters_text(const Counters& counters) {
       "sessions_opened={} "
       "sessions_open={} sessions_evicted={} datagrams_to_container={} datagrams_to_client={} "
       "datagrams_dropped={}",
-      counters.connections_accepted, counters.connections_open, counters.connections_refused,
-      counters.connections_reset, counters.connections_timed_out, counters.clients_denied,
-      counters.clients_over_limit, counters.proxy_headers_refused, counters.accept_pauses,
-      counters.bytes_to_container, counters.bytes_to_client, counters.sessions_opened,
-      counters.sessions_open, counters.sessions_evicted, counters.datagrams_to_container,
-      counters.datagrams_to_client, counters.datagrams_dropped);
+      counters.connections_accepted.load(), counters.connections_open.load(),
+      counters.connections_refused.load(), counters.connections_reset.load(),
+      counters.connections_timed_out.load(), counters.clients_denied.load(),
+      counters.clients_over_limit.load(), counters.proxy_headers_refused.load(),
+      counters.accept_pauses.load(), counters.bytes_to_container.load(),
+      counters.bytes_to_client.load(), counters.sessions_opened.load(),
+      counters.sessions_open.load(), counters.sessions_evicted.load(),
+      counters.datagrams_to_container.load(), counters.datagrams_to_client.load(),
+      counters.datagrams_dropped.load());
 }
 
 }  // namespace fairlead

@@ -17,10 +17,12 @@
 #include "proxy/process/signals.h"
 #include "proxy/relay/listener.h"
 #include "proxy/relay/loop.h"
+#include "proxy/workers.h"
 
 namespace fairlead {
 
-/// One loop with its listeners. Make it, tell who waits that it serves, run it.
+/// A loop with the listeners, and more loops when there is more to do than one processor can. Make
+/// it, tell who waits that it serves, run it.
 ///
 /// Its end has a beginning when draining is asked for: with SIGTERM, or when a new proxy has taken
 /// over, it accepts no more clients and goes on with those it has until the last connection has
@@ -46,8 +48,10 @@ class Proxy final : private DeadlineList::Owner {
  private:
   static constexpr TimeMs kReplyMs = 1'000;
 
-  Proxy(ChosenEngine chosen, const Options& options, const RelaySettings& settings,
+  Proxy(std::unique_ptr<Engine> engine, const Options& options, const RelaySettings& settings,
         FileDescriptor signal_fd);
+
+  void stop();
 
   bool is_finished();
   void begin_drain();
@@ -57,7 +61,9 @@ class Proxy final : private DeadlineList::Owner {
 
   // In this order: listeners die before the loop, the loop before the engine.
   std::unique_ptr<Engine> engine_;
+  SharedState shared_;
   Loop loop_;
+  Workers workers_;
   SignalReader signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::unique_ptr<HandoverOffer> handover_;

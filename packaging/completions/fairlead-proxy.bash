@@ -29,7 +29,7 @@ _fairlead_proxy() {
       --max-connections-per-client | --max-udp-sessions | --drain) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
-        -p --publish --engine --relay --connect-timeout --udp-timeout --idle-timeout
+        -p --publish --engine --relay --workers --connect-timeout --udp-timeout --idle-timeout
         --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
         --allow --deny --max-connections --max-connections-per-client --max-udp-sessions --drain
         --handover

@@ -4,6 +4,7 @@ complete -c fairlead-proxy -f
 complete -c fairlead-proxy -s p -l publish -x -d 'publish a port or a range'
 complete -c fairlead-proxy -l engine -x -a 'auto io_uring epoll' -d 'how to wait for the kernel'
 complete -c fairlead-proxy -l relay -x -a 'auto copy splice' -d 'how TCP bytes are moved'
+complete -c fairlead-proxy -l workers -x -d 'threads that TCP connections may keep busy'
 complete -c fairlead-proxy -l connect-timeout -x -d 'how long a container may take to accept'
 complete -c fairlead-proxy -l udp-timeout -x -d 'when an idle UDP session ends'
 complete -c fairlead-proxy -l idle-timeout -x -d 'when a silent connection ends'

@@ -8,6 +8,7 @@ _arguments -s -S \
   '*'{-p+,--publish=}'[publish a port or a range]:mapping ([HOST-IP\:]PORT[-END]\:CONTAINER-IP\:PORT[-END][/PROTOCOL])' \
   '--engine=[how to wait for the kernel]:engine:(auto io_uring epoll)' \
   '--relay=[how TCP bytes are moved]:way:(auto copy splice)' \
+  '--workers=[threads that TCP connections may keep busy]:number:' \
   '--connect-timeout=[how long a container may take to accept]:seconds' \
   '--udp-timeout=[when an idle UDP session ends]:seconds' \
   '--idle-timeout=[when a silent connection ends]:seconds' \

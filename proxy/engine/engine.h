@@ -94,6 +94,9 @@ class Engine {
   /// open behind the closed descriptor.
   virtual void close(FileDescriptor fd) = 0;
 
+  /// The same for a descriptor that stays open, since another engine takes it over.
+  virtual void let_go(int /*fd*/) {}
+
   /// Calls handler.on_deferred() when the completions of this turn have been delivered; called
   /// from on_deferred() itself, at the end of the next turn, which then does not wait. More calls
   /// before then change nothing.

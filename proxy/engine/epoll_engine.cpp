@@ -125,7 +125,8 @@ class EpollEngine final : public Engine {
   void receive(Handler& handler, Tag tag, int fd, BufferSize size, Repeat repeat) override;
   void wait(Handler& handler, Tag tag, int fd, short events) override;
   void cancel(Handler& handler, Tag tag) override;
-  void close(FileDescriptor fd) override;
+  void close(FileDescriptor fd) override { forget(fd.get()); }
+  void let_go(int fd) override;
   void turn(std::optional<TimeMs> wake_at) override;
   void stop() override;
   bool buffers_scarce(BufferSize size) const override { return pools_[index(size)].scarce(); }
@@ -149,6 +150,7 @@ class EpollEngine final : public Engine {
   Descriptor& descriptor(const Operation& operation) {
     return descriptors_[static_cast<std::size_t>(operation.fd)];
   }
+  void forget(int fd);
   /// `fd` was found not to be ready.
   void not_ready(int fd, std::uint32_t event);
 
@@ -283,14 +285,20 @@ void EpollEngine::finish(Operation& operation, int result, Lease lease) {
   handler.on_completion({.tag = tag, .result = result, .more = false, .lease = std::move(lease)});
 }
 
-void EpollEngine::close(FileDescriptor fd) {
-  const auto number = static_cast<std::size_t>(fd.get());
-  if (!fd || number >= descriptors_.size()) return;
+void EpollEngine::forget(int fd) {
+  const auto number = static_cast<std::size_t>(fd);
+  if (fd < 0 || number >= descriptors_.size()) return;
   Descriptor& descriptor = descriptors_[number];
   assert(descriptor.first_operation == nullptr);
   descriptor.ready = 0;
   descriptor.edges = 0;
   ++descriptor.generation;
+}
+
+void EpollEngine::let_go(int fd) {
+  forget(fd);
+  // ENOENT: it was never added.
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
 }
 
 void EpollEngine::stop() {

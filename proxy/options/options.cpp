@@ -51,6 +51,8 @@ Result<void> set_seconds(TimeMs& target_ms, std::string_view value, TimeMs min) 
 
 /// No host has more descriptors than this to spend; see fs.nr_open.
 constexpr std::size_t kCountLimit = 1'000'000'000;
+/// More than any machine has processors.
+constexpr std::size_t kWorkersLimit = 1024;
 
 Result<void> set_publish(Options& options, std::string_view value) {
   auto mapping = Mapping::parse(value);
@@ -71,6 +73,10 @@ Result<void> set_relay(Options& options, std::string_view value) {
   static constexpr std::array<Word<RelayMode>, 3> kWords = {
       {{"auto", RelayMode::automatic}, {"copy", RelayMode::copy}, {"splice", RelayMode::splice}}};
   return set_word(options.relay.mode, value, kWords);
+}
+
+Result<void> set_workers(Options& options, std::string_view value) {
+  return set_number(options.workers, value, std::size_t{1}, kWorkersLimit);
 }
 
 Result<void> set_udp_timeout(Options& options, std::string_view value) {
@@ -191,6 +197,10 @@ constexpr std::array kDefinitions = {
                      set_engine},
     OptionDefinition{"relay", 0, "Relay", "WAY",
                      "how TCP bytes are moved: auto, copy or splice (default: auto)", set_relay},
+    OptionDefinition{"workers", 0, "Relay", "N",
+                     "threads that TCP connections may keep busy; one, until they are more than it "
+                     "can serve (default: one for each processor)",
+                     set_workers},
     OptionDefinition{"connect-timeout", 0, "Relay", "SECONDS",
                      "how long to wait for a container to accept a connection; 0: as long as the "
                      "kernel does, about two minutes (default: 0)",

@@ -24,6 +24,8 @@ struct Options {
   EngineChoice engine = EngineChoice::automatic;
   /// connections_max and sessions_max are 0 when no option sets them: see default_limits() in
   /// process/resource_limits.h.
+  /// Loops, each on its own thread; 0: as many as there are processors to run on.
+  std::size_t workers = 0;
   RelaySettings relay;
   /// How long connections may go on after SIGTERM or a handover; 0: not at all.
   TimeMs drain_ms = 0;

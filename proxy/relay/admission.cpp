@@ -30,7 +30,7 @@ bool admit(Loop& loop, Client& client, const AccessList& access, const Endpoint&
   auto place = loop.clients.take(addresses->client.ip);
   if (!place) {
     ++loop.counters.clients_over_limit;
-    loop.crowding_clients.warn(
+    loop.shared.crowding_clients.warn(
         loop.engine.now(), fmt::format("{} is refused at {}: it has --max-connections-per-client",
                                        client_text(addresses), host.to_string()));
     turn_away(loop, client);
@@ -43,9 +43,9 @@ bool admit(Loop& loop, Client& client, const AccessList& access, const Endpoint&
 
 void note_denied(Loop& loop, const Endpoint& client, const Endpoint& host) {
   ++loop.counters.clients_denied;
-  loop.denied_clients.warn(loop.engine.now(),
-                           fmt::format("{} is refused at {}: --allow and --deny do not admit it",
-                                       client.to_string(), host.to_string()));
+  loop.shared.denied_clients.warn(
+      loop.engine.now(), fmt::format("{} is refused at {}: --allow and --deny do not admit it",
+                                     client.to_string(), host.to_string()));
 }
 
 }  // namespace fairlead

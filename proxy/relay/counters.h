@@ -2,45 +2,49 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace fairlead {
 
-/// Written by one loop, plain integers; shown on SIGUSR1 and in the last log line.
+/// Counted by all loops of the process, shown on SIGUSR1 and in the last log line. Each figure is
+/// exact; figures read together may be of slightly different moments.
 struct Counters {
+  using Count = std::atomic<std::uint64_t>;
+
   /// Payload, of all protocols.
-  std::uint64_t bytes_to_container = 0;
-  std::uint64_t bytes_to_client = 0;
+  Count bytes_to_container = 0;
+  Count bytes_to_client = 0;
 
   // TCP and SCTP.
-  std::uint64_t connections_accepted = 0;
-  std::uint64_t connections_open = 0;
+  Count connections_accepted = 0;
+  Count connections_open = 0;
   /// The backend refused, could not be reached or did not answer in time.
-  std::uint64_t connections_refused = 0;
+  Count connections_refused = 0;
   /// Ended by a reset or another error of one side.
-  std::uint64_t connections_reset = 0;
+  Count connections_reset = 0;
   /// At --max-connections-per-client.
-  std::uint64_t clients_over_limit = 0;
+  Count clients_over_limit = 0;
   /// Over which nothing passed for --idle-timeout or --half-closed-timeout.
-  std::uint64_t connections_timed_out = 0;
+  Count connections_timed_out = 0;
   /// Connections of front ends that began with no PROXY header, or a wrong one.
-  std::uint64_t proxy_headers_refused = 0;
+  Count proxy_headers_refused = 0;
   /// Times that accepting stopped for want of descriptors or memory, or at --max-connections.
-  std::uint64_t accept_pauses = 0;
+  Count accept_pauses = 0;
 
   // All.
   /// Connections and datagrams that --allow and --deny did not admit.
-  std::uint64_t clients_denied = 0;
+  Count clients_denied = 0;
 
   // UDP.
-  std::uint64_t sessions_opened = 0;
-  std::uint64_t sessions_open = 0;
+  Count sessions_opened = 0;
+  Count sessions_open = 0;
   /// Sessions ended early because the table was full.
-  std::uint64_t sessions_evicted = 0;
-  std::uint64_t datagrams_to_container = 0;
-  std::uint64_t datagrams_to_client = 0;
+  Count sessions_evicted = 0;
+  Count datagrams_to_container = 0;
+  Count datagrams_to_client = 0;
   /// Datagrams that were received and could not be passed on.
-  std::uint64_t datagrams_dropped = 0;
+  Count datagrams_dropped = 0;
 };
 
 }  // namespace fairlead

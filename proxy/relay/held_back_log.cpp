@@ -7,6 +7,7 @@
 namespace fairlead {
 
 void HeldBackLog::warn(TimeMs now, std::string_view message) {
+  const std::scoped_lock lock(mutex_);
   if (now - interval_start_ >= kIntervalMs) {
     interval_start_ = now;
     lines_ = 0;
@@ -22,6 +23,11 @@ void HeldBackLog::warn(TimeMs now, std::string_view message) {
     log_warn(fmt::format("{} ({} more like this were held back)", message, held_back_));
     held_back_ = 0;
   }
+}
+
+std::uint64_t HeldBackLog::held_back() const {
+  const std::scoped_lock lock(mutex_);
+  return held_back_;
 }
 
 }  // namespace fairlead

@@ -128,7 +128,7 @@ void Introductions::fail(Introduction& introduction, std::string_view reason) {
   const Endpoint host = introduction.acceptor().host();
   Client client = end(introduction);
   ++loop_.counters.proxy_headers_refused;
-  loop_.header_failures.warn(
+  loop_.shared.header_failures.warn(
       engine().now(),
       fmt::format("PROXY header of {} to {}: {}", client_text(addresses_of(engine(), client)),
                   host.to_string(), reason));

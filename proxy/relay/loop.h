@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -46,15 +47,13 @@ struct RelaySettings {
   std::vector<Subnet> front_ends{};
 };
 
+class Mailbox;
 class TcpRelay;
 class UdpSessions;
 
-/// One thread's worth of proxy. Everything here belongs to that thread.
-struct Loop {
-  Engine& engine;
-  RelaySettings settings;
-  Deadlines deadlines{};
-  Dialler dialler{engine, deadlines, settings.dial};
+/// What the loops of a process share, so that counters, limits and the number of log lines are the
+/// process's. Thread-safe.
+struct SharedState {
   Counters counters{};
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};
@@ -63,6 +62,20 @@ struct Loop {
   HeldBackLog denied_clients{};
   HeldBackLog crowding_clients{};
   HeldBackLog quiet_connections{};
+  /// Memory that stalled connections hold beyond the engines' buffers.
+  std::atomic<std::size_t> stalled_bytes = 0;
+  /// To be woken when a connection ends: while accepting pauses, and while the proxy drains.
+  std::atomic<Mailbox*> waits_for_end = nullptr;
+};
+
+/// One thread's worth of proxy. What is not shared belongs to that thread.
+struct Loop {
+  Engine& engine;
+  RelaySettings settings;
+  SharedState& shared;
+  Counters& counters = shared.counters;
+  Deadlines deadlines{};
+  Dialler dialler{engine, deadlines, settings.dial};
   ClientCounts clients{settings.connections_per_client_max};
   /// Made with the first TCP listener, and kept by them all.
   std::weak_ptr<TcpRelay> tcp{};

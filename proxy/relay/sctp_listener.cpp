@@ -106,7 +106,7 @@ void SctpListener::touch(SctpConnection& connection) {
 
 void SctpListener::note_quiet() {
   ++loop_.counters.connections_timed_out;
-  loop_.quiet_connections.warn(
+  loop_.shared.quiet_connections.warn(
       engine().now(), fmt::format("sctp {}: a connection is ended: nothing has passed for too long",
                                   host_.to_string()));
 }
@@ -121,7 +121,7 @@ void SctpListener::pause(std::string_view reason) {
   if (accepting_) engine().cancel(*this, kAccept);
   if (retry_.is_linked()) return;
   ++loop_.counters.accept_pauses;
-  loop_.resource_shortages.warn(
+  loop_.shared.resource_shortages.warn(
       engine().now(), fmt::format("sctp {}: accepting pauses at {} open connections: {}",
                                   host_.to_string(), loop_.counters.connections_open, reason));
   retries_.set(retry_, engine().now());
@@ -146,7 +146,7 @@ void SctpListener::count_bytes(bool to_container, std::size_t size) {
 
 void SctpListener::log_refused(int error_number) {
   ++loop_.counters.connections_refused;
-  loop_.connect_failures.warn(
+  loop_.shared.connect_failures.warn(
       engine().now(), fmt::format("sctp {}: connect {}: {}", host_.to_string(),
                                   backend_.endpoint().to_string(), errno_text(error_number)));
 }

@@ -36,7 +36,8 @@
 //
 // Ending takes two steps: operations in flight are cancelled, and when the last has completed the
 // sockets are closed and the object is destroyed, always from on_deferred(), so that the engine
-// holds no pointer to it.
+// holds no pointer to it. Moving to another loop takes the same two steps, with bytes that came
+// meanwhile going along: between them nothing is sent and nothing new is started.
 
 namespace fairlead {
 namespace {
@@ -49,35 +50,61 @@ constexpr int kPipefulsPerTurn = 4;
 
 }  // namespace
 
-TcpConnection::TcpConnection(TcpRelay& relay, Client client, FileDescriptor backend,
-                             const SocketAddress& backend_address, std::string_view header)
-    : relay_(relay),
-      client_(std::move(client)),
-      backend_(std::move(backend)),
-      backend_address_(backend_address) {
-  if (!header.empty()) {
-    directions_[kClient].backlog = relay_.take_backlog();
-    relay_.append_copy(*directions_[kClient].backlog, header);
+TcpConnection::TcpConnection(Client client, FileDescriptor backend,
+                             const SocketAddress& backend_address, std::unique_ptr<Backlog> header)
+    : client_(std::move(client)), backend_(std::move(backend)), backend_address_(backend_address) {
+  directions_[kClient].backlog = std::move(header);
+}
+
+TcpConnection::~TcpConnection() {
+  if (relay_ == nullptr) return;
+  for (Direction& direction : directions_) {
+    if (direction.backlog) relay_->put_back(std::move(direction.backlog));
+    if (direction.pipe) relay_->pipes().put_back(std::move(*direction.pipe));
   }
-  relay_.engine().connect(*this, writable(kBackend), fd(kBackend), backend_address_);
+  relay_->engine().close(std::move(client_.socket));
+  relay_->engine().close(std::move(backend_));
+}
+
+void TcpConnection::join(TcpRelay& relay) {
+  relay_ = &relay;
+  if (started_) {
+    relay_->touch(*this);
+    relay_->engine().defer(*this);
+    return;
+  }
+  started_ = true;
+  relay_->engine().connect(*this, writable(kBackend), fd(kBackend), backend_address_);
   started(writable(kBackend));
   start_receive(kClient);
 }
 
-TcpConnection::~TcpConnection() {
+void TcpConnection::begin_move() {
+  moving_ = true;
+  Deadline::unlink();
+  quiet_.unlink();
   for (Direction& direction : directions_) {
-    if (direction.backlog) relay_.put_back(std::move(direction.backlog));
-    if (direction.pipe) relay_.pipes().put_back(std::move(*direction.pipe));
+    if (direction.reading == Reading::receiving) direction.reading = Reading::stopping;
+    if (direction.reading == Reading::watching) direction.reading = Reading::unwatching;
   }
-  relay_.engine().close(std::move(client_.socket));
-  relay_.engine().close(std::move(backend_));
+  cancel_all();
+  relay_->engine().defer(*this);
+}
+
+void TcpConnection::detach() {
+  for (Direction& direction : directions_) {
+    if (direction.backlog) relay_->copy_out(*direction.backlog);
+  }
+  for (const Side side : {kClient, kBackend}) relay_->engine().let_go(fd(side));
+  relay_ = nullptr;
+  moving_ = false;
 }
 
 void TcpConnection::on_completion(Completion completion) {
   if (!completion.more) {
     in_flight_ = static_cast<std::uint8_t>(in_flight_ & ~(1U << completion.tag));
   }
-  relay_.engine().defer(*this);
+  relay_->engine().defer(*this);
   if (closing_) return;
 
   switch (completion.tag) {
@@ -97,6 +124,10 @@ void TcpConnection::on_completion(Completion completion) {
 }
 
 void TcpConnection::on_deferred() {
+  if (moving_ && !closing_) {
+    if (in_flight_ == 0) relay_->send_away(*this);
+    return;
+  }
   if (!closing_) pump(kClient);
   if (!closing_) pump(kBackend);
   if (!closing_) {
@@ -104,18 +135,19 @@ void TcpConnection::on_deferred() {
       close(false);
     } else {
       watch_soon_if_unread();
-      if (more_to_splice_) relay_.engine().defer(*this);
+      if (more_to_splice_) relay_->engine().defer(*this);
       more_to_splice_ = false;
+      relay_->note_active(*this, active_in_);
     }
   }
-  if (closing_ && in_flight_ == 0) relay_.destroy(*this);
+  if (closing_ && in_flight_ == 0) relay_->destroy(*this);
 }
 
 void TcpConnection::on_connected(int result) {
   Deadline::unlink();
   if (result == 0) {
     connected_ = true;
-    relay_.touch(*this);
+    relay_->touch(*this);
   } else {
     refuse(overdue_ ? ETIMEDOUT : -result);
   }
@@ -125,13 +157,13 @@ void TcpConnection::on_deadline() {
   if (closing_) return;
   if (!connected_) {
     overdue_ = true;
-    relay_.engine().cancel(*this, writable(kBackend));
+    relay_->engine().cancel(*this, writable(kBackend));
     return;
   }
   for (const Side side : {kClient, kBackend}) {
     Direction& direction = directions_[side];
     if (direction.reading != Reading::idle || direction.hung_up) continue;
-    relay_.engine().wait(*this, readable(side), fd(side), 0);
+    relay_->engine().wait(*this, readable(side), fd(side), 0);
     started(readable(side));
     direction.reading = Reading::watching;
   }
@@ -139,13 +171,13 @@ void TcpConnection::on_deadline() {
 
 void TcpConnection::on_quiet() {
   if (closing_) return;
-  ++relay_.counters().connections_timed_out;
-  relay_.log_quiet(fmt::format("{}connection of {} to {} is ended: nothing has passed for too long",
-                               half_closed() ? "half-closed " : "",
-                               client_text(addresses_of(relay_.engine(), client_)),
-                               backend_address_.endpoint().to_string()));
+  ++relay_->counters().connections_timed_out;
+  relay_->log_quiet(fmt::format(
+      "{}connection of {} to {} is ended: nothing has passed for too long",
+      half_closed() ? "half-closed " : "", client_text(addresses_of(relay_->engine(), client_)),
+      backend_address_.endpoint().to_string()));
   close(true);
-  relay_.engine().defer(*this);
+  relay_->engine().defer(*this);
 }
 
 void TcpConnection::on_readable(Side source, Completion& completion) {
@@ -179,12 +211,12 @@ void TcpConnection::take_in(Side source, Completion& completion) {
   if (completion.result > 0) {
     const std::size_t size = completion.lease.size();
     direction.policy.note_received(size);
-    if (direction.large_receive) relay_.release_later();
-    (source == kClient ? relay_.counters().bytes_to_container
-                       : relay_.counters().bytes_to_client) += size;
-    if (!direction.backlog) direction.backlog = relay_.take_backlog();
+    if (direction.large_receive) relay_->release_later();
+    (source == kClient ? relay_->counters().bytes_to_container
+                       : relay_->counters().bytes_to_client) += size;
+    if (!direction.backlog) direction.backlog = relay_->take_backlog();
     direction.backlog->append(std::move(completion.lease));
-    if (connected_) relay_.touch(*this);
+    if (connected_) relay_->touch(*this);
   } else if (completion.result == 0) {
     direction.ended = true;
   } else if (completion.result != -ECANCELED && completion.result != -ENOBUFS) {
@@ -201,7 +233,7 @@ void TcpConnection::pump(Side source) {
     if (direction.backlog) {
       // One receive's worth is enough until the backend has answered.
       stop_reading(source);
-      relay_.copy_out_if_scarce(*direction.backlog);
+      relay_->copy_out_if_scarce(*direction.backlog);
     }
     return;
   }
@@ -217,7 +249,7 @@ void TcpConnection::pump_copy(Side source) {
   if (direction.backlog && !send_backlog(source)) {
     if (closing_) return;
     stop_reading(source);
-    relay_.copy_out_if_scarce(*direction.backlog);
+    relay_->copy_out_if_scarce(*direction.backlog);
   } else if (direction.ended) {
     pass_on_end(source);
   } else {
@@ -233,10 +265,10 @@ bool TcpConnection::send_backlog(Side source) {
   std::array<iovec, kPiecesMax> pieces{};
   while (!backlog.empty()) {
     if (in_flight(writable(sink))) return false;
-    const ssize_t sent = relay_.engine().send(fd(sink), backlog.front(pieces));
+    const ssize_t sent = relay_->engine().send(fd(sink), backlog.front(pieces));
     if (sent > 0) {
       backlog.remove_front(static_cast<std::size_t>(sent));
-      relay_.touch(*this);
+      relay_->touch(*this);
       continue;
     }
     const int error_number = static_cast<int>(-sent);
@@ -248,14 +280,14 @@ bool TcpConnection::send_backlog(Side source) {
     wait_writable(sink);
     return false;
   }
-  relay_.put_back(std::move(direction.backlog));
+  relay_->put_back(std::move(direction.backlog));
   return true;
 }
 
 void TcpConnection::pump_splice(Side source) {
   Direction& direction = directions_[source];
   const Side sink = other(source);
-  Engine& engine = relay_.engine();
+  Engine& engine = relay_->engine();
   for (int pipefuls = 0; !closing_;) {
     if (direction.pipe && direction.pipe->held_bytes > 0) {
       if (in_flight(writable(sink))) return;
@@ -263,7 +295,7 @@ void TcpConnection::pump_splice(Side source) {
       const ssize_t moved = engine.splice(pipe.read_end.get(), fd(sink), pipe.held_bytes);
       if (moved > 0) {
         pipe.held_bytes -= static_cast<std::size_t>(moved);
-        relay_.touch(*this);
+        relay_->touch(*this);
       } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
         wait_writable(sink);
         return;
@@ -285,7 +317,7 @@ void TcpConnection::pump_splice(Side source) {
       return;
     }
     if (!direction.pipe) {
-      auto pipe = relay_.pipes().take();
+      auto pipe = relay_->pipes().take();
       if (!pipe) {
         direction.splicing = false;
         direction.splice_refused = true;
@@ -298,15 +330,15 @@ void TcpConnection::pump_splice(Side source) {
         engine.splice(fd(source), direction.pipe->write_end.get(), direction.pipe->room_bytes);
     if (moved > 0) {
       direction.pipe->held_bytes = static_cast<std::size_t>(moved);
-      relay_.touch(*this);
-      (source == kClient ? relay_.counters().bytes_to_container
-                         : relay_.counters().bytes_to_client) += direction.pipe->held_bytes;
+      relay_->touch(*this);
+      (source == kClient ? relay_->counters().bytes_to_container
+                         : relay_->counters().bytes_to_client) += direction.pipe->held_bytes;
     } else if (moved == 0) {
       direction.ended = true;
     } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
-      relay_.pipes().put_back(std::move(*direction.pipe));
+      relay_->pipes().put_back(std::move(*direction.pipe));
       direction.pipe.reset();
-      relay_.release_later();
+      relay_->release_later();
       engine.wait(*this, readable(source), fd(source), POLLIN);
       started(readable(source));
       direction.reading = Reading::polling;
@@ -321,14 +353,14 @@ void TcpConnection::pass_on_end(Side source) {
   Direction& direction = directions_[source];
   direction.finished = true;
   // ENOTCONN: the sink was reset, which its own direction learns.
-  relay_.engine().shutdown_write(fd(other(source)));
-  relay_.touch(*this);
+  relay_->engine().shutdown_write(fd(other(source)));
+  relay_->touch(*this);
 }
 
 void TcpConnection::keep_reading(Side source) {
   Direction& direction = directions_[source];
   if (!direction.splicing && !direction.splice_refused &&
-      direction.policy.use_splice(relay_.mode())) {
+      direction.policy.use_splice(relay_->mode())) {
     direction.splicing = true;
   }
   switch (direction.reading) {
@@ -354,12 +386,12 @@ void TcpConnection::keep_reading(Side source) {
 
 void TcpConnection::start_receive(Side source) {
   Direction& direction = directions_[source];
-  ReceivePlan plan = direction.policy.receive_plan(relay_.frugal());
+  ReceivePlan plan = direction.policy.receive_plan(relay_->frugal());
   // A standing receive would have to be cancelled before the first splice.
-  if (relay_.mode() == RelayMode::splice && !direction.splice_refused) {
+  if (relay_->mode() == RelayMode::splice && !direction.splice_refused) {
     plan = {BufferSize::small, Repeat::once};
   }
-  relay_.engine().receive(*this, readable(source), fd(source), plan.size, plan.repeat);
+  relay_->engine().receive(*this, readable(source), fd(source), plan.size, plan.repeat);
   started(readable(source));
   direction.reading = Reading::receiving;
   direction.standing_receive = plan.repeat == Repeat::until_stopped;
@@ -372,13 +404,13 @@ void TcpConnection::stop_reading(Side source) {
     cancel_receive(source);
   } else if (direction.reading == Reading::watching) {
     direction.reading = Reading::unwatching;
-    relay_.engine().cancel(*this, readable(source));
+    relay_->engine().cancel(*this, readable(source));
   }
 }
 
 void TcpConnection::cancel_receive(Side source) {
   directions_[source].reading = Reading::stopping;
-  relay_.engine().cancel(*this, readable(source));
+  relay_->engine().cancel(*this, readable(source));
 }
 
 void TcpConnection::on_frugal() {
@@ -390,7 +422,7 @@ void TcpConnection::on_frugal() {
 }
 
 void TcpConnection::wait_writable(Side sink) {
-  relay_.engine().wait(*this, writable(sink), fd(sink), POLLOUT);
+  relay_->engine().wait(*this, writable(sink), fd(sink), POLLOUT);
   started(writable(sink));
 }
 
@@ -398,17 +430,17 @@ void TcpConnection::watch_soon_if_unread() {
   if (!connected_ || Deadline::is_linked()) return;
   for (const Direction& direction : directions_) {
     if (direction.reading == Reading::idle && !direction.hung_up) {
-      relay_.watch_later(*this);
+      relay_->watch_later(*this);
       return;
     }
   }
 }
 
 void TcpConnection::refuse(int error_number) {
-  ++relay_.counters().connections_refused;
-  relay_.log_refused(fmt::format("connect {} for {}: {}", backend_address_.endpoint().to_string(),
-                                 client_text(addresses_of(relay_.engine(), client_)),
-                                 errno_text(error_number)));
+  ++relay_->counters().connections_refused;
+  relay_->log_refused(fmt::format("connect {} for {}: {}", backend_address_.endpoint().to_string(),
+                                  client_text(addresses_of(relay_->engine(), client_)),
+                                  errno_text(error_number)));
   // A reset, as the client would have got from a closed port without a proxy: an orderly end could
   // be taken for an empty answer.
   close(true);
@@ -416,8 +448,8 @@ void TcpConnection::refuse(int error_number) {
 
 void TcpConnection::fail(Side side, int error_number) {
   if (closing_) return;
-  ++relay_.counters().connections_reset;
-  relay_.log_failed(side == kClient ? "client" : "backend", error_number);
+  ++relay_->counters().connections_reset;
+  relay_->log_failed(side == kClient ? "client" : "backend", error_number);
   close(true);
 }
 
@@ -426,10 +458,14 @@ void TcpConnection::close(bool with_reset) {
   Deadline::unlink();
   quiet_.unlink();
   if (with_reset) {
-    for (const Side side : {kClient, kBackend}) relay_.engine().reset_on_close(fd(side));
+    for (const Side side : {kClient, kBackend}) relay_->engine().reset_on_close(fd(side));
   }
+  cancel_all();
+}
+
+void TcpConnection::cancel_all() {
   for (Tag tag = 0; tag <= writable(kBackend); ++tag) {
-    if (in_flight(tag)) relay_.engine().cancel(*this, tag);
+    if (in_flight(tag)) relay_->engine().cancel(*this, tag);
   }
 }
 

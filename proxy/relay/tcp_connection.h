@@ -36,11 +36,24 @@ class TcpConnection final : public Handler,
                                 boost::intrusive::tag<TcpConnectionList>,
                                 boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
  public:
-  /// Takes over both sockets and starts to connect. `backend_address` must outlive the connection.
-  /// `header` is sent to the backend before anything of the client's; it may be empty.
-  TcpConnection(TcpRelay& relay, Client client, FileDescriptor backend,
-                const SocketAddress& backend_address, std::string_view header);
+  /// Takes over both sockets. `backend_address` must outlive the connection. `header` is sent to
+  /// the backend before anything of the client's; it may be none.
+  TcpConnection(Client client, FileDescriptor backend, const SocketAddress& backend_address,
+                std::unique_ptr<Backlog> header);
   ~TcpConnection();
+
+  /// From now on it belongs to this relay, and to its thread: starts to connect, or goes on where
+  /// it left another relay.
+  void join(TcpRelay& relay);
+  /// Takes everything back from the relay's engine. TcpRelay::send_away() is called when that is
+  /// done, from on_deferred().
+  void begin_move();
+  bool is_connected() const { return connected_; }
+  /// The backend has answered, and neither side has failed.
+  bool can_move() const { return connected_ && !closing_ && !moving_; }
+  /// Nothing is left in the relay's engine: bytes are copied out of its buffers, its sockets known
+  /// no more. REQUIRES: nothing in flight.
+  void detach();
 
   void on_completion(Completion completion) override;
   void on_deferred() override;
@@ -124,17 +137,23 @@ class TcpConnection final : public Handler,
   void refuse(int error_number);
   void fail(Side side, int error_number);
   void close(bool with_reset);
+  void cancel_all();
 
-  TcpRelay& relay_;
+  /// Nothing on the way from one relay to another.
+  TcpRelay* relay_ = nullptr;
   Client client_;
   FileDescriptor backend_;
   std::array<Direction, 2> directions_;
   QuietDeadline quiet_{*this};
   const SocketAddress& backend_address_;
   std::uint8_t in_flight_ = 0;
+  /// When it last had something to do: see TcpRelay::note_active().
+  std::uint8_t active_in_ = 0;
+  bool started_ : 1 = false;
   bool connected_ : 1 = false;
   bool overdue_ : 1 = false;
   bool closing_ : 1 = false;
+  bool moving_ : 1 = false;
   /// A pump has used up its turn.
   bool more_to_splice_ : 1 = false;
 };

@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include "proxy/log/log.h"
@@ -79,20 +81,83 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   for (const SocketOption& option : kTcpOptions) {
     engine().set_option(backend_fd, option.level, option.name, option.value);
   }
-  auto* connection =
-      new TcpConnection(*this, std::move(client), FileDescriptor(backend_fd), backend, header);
-  connections_.push_back(*connection);
+  std::unique_ptr<Backlog> header_backlog;
+  if (!header.empty()) {
+    header_backlog = take_backlog();
+    append_copy(*header_backlog, header);
+  }
+  auto connection = std::make_unique<TcpConnection>(std::move(client), FileDescriptor(backend_fd),
+                                                    backend, std::move(header_backlog));
   ++loop_.counters.connections_accepted;
   ++loop_.counters.connections_open;
-  if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
+  Mailbox* other = next_in_turn();
+  if (other == nullptr || !other->post(connection)) adopt(std::move(connection));
   return Opened::yes;
+}
+
+void TcpRelay::adopt(std::unique_ptr<TcpConnection> connection) {
+  connections_.push_back(*connection);
+  TcpConnection& adopted = *connection.release();
+  if (!adopted.is_connected() && connecting_.duration_ms() > 0) {
+    connecting_.set(adopted, engine().now());
+  }
+  adopted.join(*this);
 }
 
 void TcpRelay::destroy(TcpConnection& connection) {
   delete &connection;
   --loop_.counters.connections_open;
-  if (loop_.counters.connections_open == 0) release_later();
+  if (connections_.empty()) release_later();
   resume_one();
+  if (Mailbox* elsewhere = loop_.shared.waits_for_end; elsewhere != nullptr) elsewhere->wake();
+}
+
+Mailbox* TcpRelay::next_in_turn() {
+  if (others_.empty()) return nullptr;
+  turn_ = (turn_ + 1) % (others_.size() + 1);
+  return turn_ == 0 ? nullptr : others_[turn_ - 1];
+}
+
+bool TcpRelay::empty() const { return connections_.empty(); }
+
+std::size_t TcpRelay::take_active() {
+  // 0 is for those that have never been active.
+  if (++activity_period_ == 0) activity_period_ = 1;
+  return std::exchange(active_, 0);
+}
+
+void TcpRelay::note_active(TcpConnection& connection, std::uint8_t& when) {
+  if (when != activity_period_) {
+    when = activity_period_;
+    ++active_;
+  }
+  if (to_move_ == 0 || !connection.can_move()) return;
+  --to_move_;
+  connection.begin_move();
+}
+
+void TcpRelay::move_active(std::size_t count, Mailbox& other) {
+  destination_ = &other;
+  to_move_ = count;
+}
+
+void TcpRelay::move_all(Mailbox& other) {
+  move_active(std::numeric_limits<std::size_t>::max(), other);
+  for (TcpConnection& connection : connections_) {
+    if (connection.can_move()) connection.begin_move();
+  }
+}
+
+void TcpRelay::send_away(TcpConnection& connection) {
+  connection.detach();
+  connections_.erase(connections_.iterator_to(connection));
+  std::unique_ptr<TcpConnection> moved(&connection);
+  if (!destination_->post(moved)) {
+    // That loop is ending: nothing more goes there.
+    to_move_ = 0;
+    adopt(std::move(moved));
+  }
+  if (connections_.empty()) release_later();
 }
 
 std::size_t TcpRelay::room() const {
@@ -102,18 +167,20 @@ std::size_t TcpRelay::room() const {
 
 void TcpRelay::note_pause(std::string_view reason) {
   ++loop_.counters.accept_pauses;
-  loop_.resource_shortages.warn(engine().now(),
-                                fmt::format("accepting pauses at {} open connections: {}",
-                                            loop_.counters.connections_open, reason));
+  loop_.shared.resource_shortages.warn(engine().now(),
+                                       fmt::format("accepting pauses at {} open connections: {}",
+                                                   loop_.counters.connections_open, reason));
 }
 
 void TcpRelay::resume_later(Acceptor& acceptor) {
   paused_.push_back(acceptor);
+  loop_.shared.waits_for_end = own_;
   if (!retry_.is_linked()) retries_.set(retry_, engine().now());
 }
 
 void TcpRelay::resume_one() {
   if (paused_.empty()) return;
+  if (std::next(paused_.begin()) == paused_.end()) loop_.shared.waits_for_end = nullptr;
   Acceptor& acceptor = paused_.front();
   paused_.pop_front();
   acceptor.resume();
@@ -122,6 +189,7 @@ void TcpRelay::resume_one() {
 void TcpRelay::resume_all() {
   // Each may pause again at once.
   auto resumed = std::move(paused_);
+  loop_.shared.waits_for_end = nullptr;
   while (!resumed.empty()) {
     Acceptor& acceptor = resumed.front();
     resumed.pop_front();
@@ -161,19 +229,24 @@ void TcpRelay::append_copy(Backlog& backlog, std::string_view bytes) {
 }
 
 void TcpRelay::copy_out_if_scarce(Backlog& backlog) {
-  if (!engine().buffers_scarce(BufferSize::small) && !engine().buffers_scarce(BufferSize::large)) {
-    return;
+  if (engine().buffers_scarce(BufferSize::small) || engine().buffers_scarce(BufferSize::large)) {
+    copy_out(backlog);
   }
+}
+
+void TcpRelay::copy_out(Backlog& backlog) {
   const std::size_t before = backlog.copied_bytes();
   backlog.copy_out();
   note_copied(before, backlog.copied_bytes());
 }
 
 void TcpRelay::note_copied(std::size_t before, std::size_t after) {
-  copied_bytes_ = copied_bytes_ - before + after;
+  std::atomic<std::size_t>& stalled_bytes = loop_.shared.stalled_bytes;
+  // Subtracting wraps around, and so does what it wraps around from.
+  if (before != after) stalled_bytes += after - before;
   if (frugal_) {
-    frugal_ = copied_bytes_ > kStalledBytesBeforeFrugal / 2;
-  } else if (copied_bytes_ > kStalledBytesBeforeFrugal) {
+    frugal_ = stalled_bytes > kStalledBytesBeforeFrugal / 2;
+  } else if (stalled_bytes > kStalledBytesBeforeFrugal) {
     frugal_ = true;
     for (TcpConnection& connection : connections_) connection.on_frugal();
   }
@@ -192,11 +265,11 @@ void TcpRelay::QuietOwner::on_deadline(Deadline& deadline) {
 void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }
 
 void TcpRelay::log_refused(std::string_view message) {
-  loop_.connect_failures.warn(engine().now(), message);
+  loop_.shared.connect_failures.warn(engine().now(), message);
 }
 
 void TcpRelay::log_quiet(std::string_view message) {
-  loop_.quiet_connections.warn(engine().now(), message);
+  loop_.shared.quiet_connections.warn(engine().now(), message);
 }
 
 void TcpRelay::log_failed(std::string_view side, int error_number) {

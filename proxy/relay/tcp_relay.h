@@ -4,6 +4,8 @@
 
 #include <boost/intrusive/list.hpp>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -12,6 +14,7 @@
 #include "proxy/relay/client.h"
 #include "proxy/relay/introductions.h"
 #include "proxy/relay/loop.h"
+#include "proxy/relay/mailbox.h"
 #include "proxy/relay/pipe_pool.h"
 #include "proxy/relay/tcp_connection.h"
 
@@ -55,20 +58,39 @@ class TcpRelay final : private DeadlineList::Owner {
     /// `client` was closed; the reason was logged.
     refused,
   };
-  /// Starts to relay a client that the acceptor has accepted. The acceptor must outlive the relay.
+  /// Makes a connection of a client that the acceptor has accepted, here or on one of the loops
+  /// that new connections are shared with. The acceptor must outlive them all.
   Opened open(Client& client, Acceptor& acceptor);
 
-  /// Connections that are open, and front ends that are about to have one.
+  /// Connections that are open, on all loops together, and front ends that are about to have one.
   std::size_t busy() const { return loop_.counters.connections_open + introductions_.size(); }
-  /// How many more connections may be open.
+  /// How many more connections may be open, on all loops together.
   std::size_t room() const;
 
   /// Logs and counts that a listener has stopped accepting.
   void note_pause(std::string_view reason);
   /// Resumes the acceptor, once, when a connection has closed or kRetryMs have passed.
   void resume_later(Acceptor& acceptor);
-  /// A connection has closed.
+  /// A connection has closed, here or on another loop.
   void resume_one();
+
+  // For the loop's Worker.
+
+  /// A connection goes on here that began on another loop, or has yet to begin.
+  void adopt(std::unique_ptr<TcpConnection> connection);
+  bool empty() const;
+  /// Connections that had something to do since the last call.
+  std::size_t take_active();
+  /// As many connections as these, the next that have something to do, move to the loop of `other`.
+  void move_active(std::size_t count, Mailbox& other);
+  /// So do all that are here, except those that are still connecting, and those when they are
+  /// connected.
+  void move_all(Mailbox& other);
+  /// New connections go to these loops and to this one in turn.
+  void share_new(std::vector<Mailbox*> others) { others_ = std::move(others); }
+  bool shares_new() const { return !others_.empty(); }
+  /// Where this loop is told of connections that end elsewhere.
+  void set_own(Mailbox& mailbox) { own_ = &mailbox; }
 
   // For connections.
 
@@ -82,7 +104,13 @@ class TcpRelay final : private DeadlineList::Owner {
   void append_copy(Backlog& backlog, std::string_view bytes);
   /// Lets a stalled connection keep its leases only while there are plenty.
   void copy_out_if_scarce(Backlog& backlog);
+  void copy_out(Backlog& backlog);
   bool frugal() const { return frugal_; }
+
+  /// The connection has had something to do; `when` is where it remembers that.
+  void note_active(TcpConnection& connection, std::uint8_t& when);
+  /// To the loop it is to move to. It may come back at once, when that has just ended.
+  void send_away(TcpConnection& connection);
 
   /// Much memory was used: gives back what is spare of it in kSpareMs, unless it is used again.
   void release_later() { spare_.set(release_, engine().now()); }
@@ -108,6 +136,7 @@ class TcpRelay final : private DeadlineList::Owner {
 
   void on_deadline(Deadline& deadline) override;
   void note_copied(std::size_t before, std::size_t after);
+  Mailbox* next_in_turn();
   void resume_all();
 
   Loop& loop_;
@@ -120,9 +149,16 @@ class TcpRelay final : private DeadlineList::Owner {
                          boost::intrusive::constant_time_size<false>>
       connections_;
   std::vector<std::unique_ptr<Backlog>> spare_backlogs_;
-  /// Memory that stalled connections hold beyond the engine's buffers.
-  std::size_t copied_bytes_ = 0;
   bool frugal_ = false;
+
+  Mailbox* own_ = nullptr;
+  std::vector<Mailbox*> others_;
+  std::size_t turn_ = 0;
+  Mailbox* destination_ = nullptr;
+  std::size_t to_move_ = 0;
+  /// Counts calls of take_active(); what a connection remembers of it.
+  std::uint8_t activity_period_ = 1;
+  std::size_t active_ = 0;
 
   DeadlineList connecting_;
   DeadlineList unread_;

@@ -94,7 +94,7 @@ void UdpListener::on_completion(Completion) {
   if (count > 0) {
     relay(batch, static_cast<std::size_t>(count));
   } else if (count != -EAGAIN) {
-    port_.loop.datagram_failures.warn(
+    port_.loop.shared.datagram_failures.warn(
         port_.loop.engine.now(),
         fmt::format("udp {}: receive: {}", port_.host.to_string(), errno_text(-count)));
   }

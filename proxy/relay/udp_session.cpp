@@ -78,9 +78,9 @@ bool UdpSession::relay_to_client() {
   if (count < 0) {
     // ICMP: the backend is not there now. The kernel has said so once, and waiting goes on.
     if (count == -EAGAIN) return true;
-    port_.loop.datagram_failures.warn(port_.loop.engine.now(),
-                                      fmt::format("udp {}: backend {}: {}", port_.host.to_string(),
-                                                  port_.backend.to_string(), errno_text(-count)));
+    port_.loop.shared.datagram_failures.warn(
+        port_.loop.engine.now(), fmt::format("udp {}: backend {}: {}", port_.host.to_string(),
+                                             port_.backend.to_string(), errno_text(-count)));
     return false;
   }
   port_.sessions->touch(*this);
@@ -95,9 +95,9 @@ bool UdpSession::relay_to_client() {
 
 void UdpSession::count_drops(const SendTotals& totals, const Endpoint& destination) {
   port_.loop.counters.datagrams_dropped += totals.dropped;
-  port_.loop.datagram_failures.warn(port_.loop.engine.now(),
-                                    fmt::format("udp {}: send to {}: {}", port_.host.to_string(),
-                                                destination.to_string(), errno_text(totals.error)));
+  port_.loop.shared.datagram_failures.warn(
+      port_.loop.engine.now(), fmt::format("udp {}: send to {}: {}", port_.host.to_string(),
+                                           destination.to_string(), errno_text(totals.error)));
 }
 
 }  // namespace fairlead

@@ -145,7 +145,7 @@ void UdpSessions::socket_refused(const UdpPort& port, std::string_view call, int
   const std::string reason = fmt::format("udp {}: {} to {}: {}", port.host.to_string(), call,
                                          port.backend.to_string(), errno_text(error));
   if (!is_shortage(error)) {
-    loop_.connect_failures.warn(loop_.engine.now(), reason);
+    loop_.shared.connect_failures.warn(loop_.engine.now(), reason);
     return;
   }
   // Sessions that are ending leave their sockets in the next turn; more need not end in this one.
@@ -156,7 +156,7 @@ void UdpSessions::socket_refused(const UdpPort& port, std::string_view call, int
     limit_ = std::max<std::size_t>(size(), 1);
     shortage_ends_ = loop_.engine.now() + kShortageMs;
   }
-  loop_.resource_shortages.warn(
+  loop_.shared.resource_shortages.warn(
       loop_.engine.now(),
       fmt::format("{}; the {} least recently used sessions make room", reason, leaving));
 }

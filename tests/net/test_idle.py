@@ -56,7 +56,8 @@ def test_nothing_happens_while_nothing_is_asked(launch):
                 end.close()
 
 
-def test_one_thread_however_busy(published):
+def test_one_thread_if_told_so_however_busy(launch):
+    published = PublishedTcp(launch, options=["-workers", "1"])
     assert process_facts.threads(published.proxy.pid) == 1
     pairs = [published.open() for _ in range(20)]
     for client, server in pairs:

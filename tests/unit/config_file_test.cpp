@@ -87,15 +87,16 @@ TEST(ConfigFile, MappingsAreForProxiesRunByHand) {
 TEST(ConfigFile, ErrorNamesFileAndLine) {
   EXPECT_EQ(refusal("\nengine = foo\n"), "f:2: engine \"foo\": accepted: auto, io_uring, epoll");
   EXPECT_EQ(refusal("engine =\n"), "f:1: engine \"\": accepted: auto, io_uring, epoll");
-  EXPECT_THAT(refusal("engine = auto\n\nengin = auto\n"),
-              StartsWith("f:3: \"engin\" is no option; accepted: publish, engine, relay, "));
+  EXPECT_THAT(
+      refusal("engine = auto\n\nengin = auto\n"),
+      StartsWith("f:3: \"engin\" is no option; accepted: publish, engine, relay, workers, "));
   EXPECT_THAT(refusal("Engine = auto\n"), StartsWith("f:1: \"Engine\" is no option"));
   EXPECT_THAT(refusal("--engine = auto\n"), StartsWith("f:1: \"--engine\" is no option"));
   EXPECT_THAT(refusal("config = x\n"), StartsWith("f:1: \"config\" is no option"));
   EXPECT_EQ(refusal("engine\n"), "f:1: accepted: `option = value`, `# comment`");
   EXPECT_EQ(
       refusal("= x\n"),
-      "f:1: \"\" is no option; accepted: publish, engine, relay, "
+      "f:1: \"\" is no option; accepted: publish, engine, relay, workers, "
       "connect-timeout, udp-timeout, idle-timeout, half-closed-timeout, container-netns, source, "
       "proxy-protocol, accept-proxy-protocol, allow, deny, max-connections, "
       "max-connections-per-client, max-udp-sessions, drain, handover, log-level, log-format");

@@ -13,7 +13,7 @@ ScriptedRelay::ScriptedRelay(const RelaySettings& settings, std::uint16_t small_
                              std::uint16_t large_buffers)
     : descriptors_before_(open_descriptors()),
       engine(small_buffers, large_buffers),
-      loop{.engine = engine, .settings = settings},
+      loop{.engine = engine, .settings = settings, .shared = shared},
       listener_fd_(engine.listening_socket()) {
   set_up_log(LogLevel::off, LogFormat::text);
   const Endpoint host{IpAddress::loopback(Family::v4), 8080};

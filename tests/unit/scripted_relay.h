@@ -45,6 +45,7 @@ class ScriptedRelay {
 
  public:
   ScriptedEngine engine;
+  SharedState shared;
   Loop loop;
 
  private:

@@ -223,7 +223,7 @@ class SctpRelay : public testing::Test {
  protected:
   explicit SctpRelay(const RelaySettings& settings = {.connect_timeout_ms = 1000,
                                                       .connections_max = 100})
-      : loop_{.engine = engine_, .settings = settings} {
+      : loop_{.engine = engine_, .settings = settings, .shared = shared_} {
     listener_ = make_listener(loop_, Protocol::sctp, FileDescriptor(ScriptedSctp::kFirstFd - 1),
                               {*IpAddress::parse("0.0.0.0"), 3868},
                               {*IpAddress::parse("172.17.0.2"), 3868});
@@ -239,6 +239,7 @@ class SctpRelay : public testing::Test {
   }
 
   ScriptedSctp engine_;
+  SharedState shared_;
   Loop loop_;
   std::unique_ptr<Listener> listener_;
   int client_fd_ = -1;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/relay/tcp_relay.h"
 #include "tests/unit/scripted_relay.h"
 
 namespace fairlead {
@@ -753,6 +754,135 @@ TEST_P(TcpConnectionTest, StopsInAnyState) {
     relay.stop();
     EXPECT_EQ(relay.engine.operations_in_flight(), 0U);
   }
+}
+
+// Moving to another loop.
+
+/// A second relay on the same engine, to which the first one's connections move.
+class MoveTest : public TcpConnectionTest {
+ protected:
+  void SetUp() override { ASSERT_TRUE(mailbox_.open()); }
+
+  /// Moves all connections, in whatever state they are.
+  void move(ScriptedRelay& from) {
+    if (!to_) to_ = std::make_unique<TcpRelay>(from.loop);
+    from.loop.tcp.lock()->move_all(mailbox_);
+    from.run();
+    for (auto& connection : mailbox_.close()) to_->adopt(std::move(connection));
+    from.run();
+  }
+  void stop(ScriptedRelay& from) {
+    from.engine.stop();
+    to_.reset();
+  }
+
+  Mailbox mailbox_;
+  std::unique_ptr<TcpRelay> to_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Every, MoveTest,
+                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
+                         [](const auto& mode) {
+                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
+                         });
+
+TEST_P(MoveTest, GoesOnWhereItWas) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.to_relay = "before ";
+  relay.run();
+  move(relay);
+  EXPECT_TRUE(relay.loop.tcp.lock()->empty());
+  client.to_relay += "after";
+  backend.to_relay = "answer";
+  client.fin = backend.fin = true;
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "before after");
+  EXPECT_EQ(client.from_relay, "answer");
+  EXPECT_TRUE(closed_in_order(client) && closed_in_order(backend));
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+  stop(relay);
+}
+
+TEST_P(MoveTest, TakesStalledBytesAlong) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  backend.room = 10;
+  const std::string text(300'000, 'x');
+  client.to_relay = text + "end";
+  client.fin = true;
+  relay.run();
+  relay.advance(200);
+  move(relay);
+  EXPECT_FALSE(backend.got_fin);
+  backend.room = ScriptedEngine::kUnlimited;
+  relay.run();
+  EXPECT_EQ(backend.from_relay, text + "end");
+  EXPECT_TRUE(backend.got_fin);
+  EXPECT_EQ(relay.shared.stalled_bytes, 0U);
+  stop(relay);
+}
+
+TEST_P(MoveTest, PassesOnAHalfCloseOfBefore) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.fin = true;
+  relay.run();
+  relay.advance(200);
+  move(relay);
+  EXPECT_TRUE(backend.got_fin);
+  backend.to_relay = "late answer";
+  backend.fin = true;
+  relay.run();
+  EXPECT_EQ(client.from_relay, "late answer");
+  EXPECT_TRUE(closed_in_order(client));
+  stop(relay);
+}
+
+TEST_P(MoveTest, AResetOnTheWayIsPassedOn) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.reset();
+  relay.loop.tcp.lock()->move_all(mailbox_);
+  relay.run();
+  to_ = std::make_unique<TcpRelay>(relay.loop);
+  for (auto& connection : mailbox_.close()) to_->adopt(std::move(connection));
+  relay.run();
+  EXPECT_TRUE(backend.got_reset && backend.closed);
+  EXPECT_EQ(relay.counters().connections_open, 0U);
+  stop(relay);
+}
+
+TEST_P(MoveTest, ConnectsFirst) {
+  ScriptedRelay relay(settings());
+  relay.engine.set_connect_result(std::nullopt);
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  client.to_relay = "early";
+  move(relay);
+  EXPECT_FALSE(relay.loop.tcp.lock()->empty());
+  ASSERT_TRUE(mailbox_.open());
+  backend.connect_result = 0;
+  relay.run();
+  EXPECT_TRUE(relay.loop.tcp.lock()->empty()) << "it moves when it is connected";
+  for (auto& connection : mailbox_.close()) to_->adopt(std::move(connection));
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "early");
+  stop(relay);
+}
+
+TEST_P(MoveTest, StaysWhereTheOtherLoopHasEnded) {
+  mailbox_.close();
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  relay.loop.tcp.lock()->move_all(mailbox_);
+  client.to_relay = "hello";
+  relay.advance(200);
+  EXPECT_EQ(relay.backend().from_relay, "hello");
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ class UdpRelay : public testing::Test {
 
   ScriptedDatagrams engine_;
   RelaySettings settings_;
-  Loop loop_{engine_, {}};
+  SharedState shared_;
+  Loop loop_{.engine = engine_, .settings = {}, .shared = shared_};
   Endpoint backend_{ip("172.17.0.2"), 5353};
   IpAddress asked_ = ip("10.0.0.1");
   std::unique_ptr<Listener> listener_;
