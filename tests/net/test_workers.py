@@ -6,7 +6,9 @@ import threading
 import process_facts
 import tcp
 from conftest import PublishedTcp
+from container_service import Published, Service
 from deadline import wait_until
+from namespace import Namespace
 from proxy_process import SANITIZED
 from transfer import Concurrently
 
@@ -54,3 +56,32 @@ def test_a_saturated_loop_gets_help_until_it_has_time_again(launch):
     for pair in [asking, *pairs]:
         for end in pair:
             end.close()
+
+
+def test_each_loop_dials_in_the_containers_namespace(launch):
+    """A thread is born into the namespace of the one that makes it, and moves by itself."""
+    with Namespace() as container, Namespace() as remote, \
+            Service(container, container.inner) as service:
+        published = Published(launch, service, f"name:{container.name}", "client", host=None,
+                              options=["--workers", "2", "--relay", "copy"])
+        pid = published.proxy.pid
+        with remote.inside():
+            clients = [tcp.connect(remote.outer, published.port) for _ in range(STREAMS)]
+        pairs = [(client, service.accept()[0]) for client in clients]
+        few = process_facts.threads(pid)
+        enough = threading.Event()
+        bulk = Concurrently(*[lambda pair=pair: flood(pair[0], enough) for pair in pairs],
+                            *[lambda pair=pair: swallow(pair[1]) for pair in pairs])
+        try:
+            wait_until(lambda: process_facts.threads(pid) == few + 1, "there is no second loop",
+                       seconds=40)
+            for _ in range(6):
+                with remote.inside():
+                    client = tcp.connect(remote.outer, published.port)
+                assert service.peer_of_tcp(client)[0] == remote.inner
+        finally:
+            enough.set()
+        bulk.results()
+        for pair in pairs:
+            for end in pair:
+                end.close()
