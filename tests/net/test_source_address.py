@@ -463,6 +463,58 @@ def test_a_container_that_removes_the_rules_harms_itself_alone(launch, container
         assert peers == own
 
 
+# What has to be known: these hold, too, and are in README.md.
+
+
+def test_over_udp_a_client_holds_its_port_for_its_session(launch, container, remote):
+    with Service(container, container.inner) as service:
+        published = Published(launch, service, f"name:{container.name}", "client", host=None,
+                              options=["--udp-timeout", "1"])
+        port = next_port()
+        with remote.inside():
+            client = udp.client(remote.outer, published.port, (remote.inner, port))
+        with client:
+            assert udp.exchange(client, service.udp) == (remote.inner, port)
+            with container.inside(), pytest.raises(OSError, match="in use"):
+                udp.bind("0.0.0.0", port)
+
+            def is_free():
+                with contextlib.suppress(OSError), container.inside():
+                    udp.bind("0.0.0.0", port).close()
+                    return True
+                return False
+
+            wait_until(is_free, "the port is free after the session")
+
+
+def test_a_firewall_in_the_container_sees_lo(launch, container, remote):
+    rules = """table inet filter {
+        chain input {
+            type filter hook input priority 0; policy drop;
+            iif lo accept
+        }
+    }
+"""
+    subprocess.run(["ip", "netns", "exec", container.name, "nft", "--file", "-"], check=True,
+                   input=rules, text=True)
+    with Service(container, container.inner) as service:
+        published = Published(launch, service, f"name:{container.name}", "client", host=None)
+        assert addresses(seen(published, remote, remote.outer)[0]) == {remote.inner}
+        with socket.socket() as direct, pytest.raises(TimeoutError):
+            direct.settimeout(0.3)
+            direct.connect((service.host, service.port))
+
+
+def test_who_has_the_address_alone_is_believed(launch, container, remote):
+    """Also when it should be another's, who is not there."""
+    address = container.inner
+    container.close()
+    ip("-n", remote.name, "address", "add", f"{address}/32", "dev", "lo")
+    with Service(remote, address) as service:
+        published = Published(launch, service, "auto", "container")
+        assert published.peer_of_tcp()[0] == address
+
+
 # Services as people run them.
 
 
