@@ -353,6 +353,25 @@ Result<Words> take_options(const po::parsed_options& parsed, Draft& draft,
   return words;
 }
 
+/// Boost moves all the words that are left at each one that it takes: with ten thousand ports that
+/// is a tenth of a second, unless it is given a few at a time. No option is cut off from its value.
+po::parsed_options parse_in_pieces(const Words& words, const po::options_description& options) {
+  using Style = po::command_line_style::style_t;
+  constexpr int kStyle =
+      static_cast<int>(Style::unix_style) & ~static_cast<int>(Style::allow_guessing);
+  constexpr std::ptrdiff_t kPiece = 64;
+  po::parsed_options parsed(&options);
+  for (auto begin = words.begin(); begin != words.end();) {
+    auto end = begin + std::min(kPiece, words.end() - begin);
+    while (end != words.end() && std::prev(end)->starts_with('-')) ++end;
+    const auto piece =
+        po::command_line_parser(Words(begin, end)).options(options).style(kStyle).run();
+    parsed.options.insert(parsed.options.end(), piece.options.begin(), piece.options.end());
+    begin = end;
+  }
+  return parsed;
+}
+
 Result<NetCommandLine> take(const po::parsed_options& parsed) {
   Draft draft;
   draft.line.state_directory = kDefaultStateDirectory;
@@ -383,13 +402,9 @@ Result<NetCommandLine> take(const po::parsed_options& parsed) {
 }  // namespace
 
 Result<NetCommandLine> parse_net_command_line(std::span<const char* const> arguments) {
-  using Style = po::command_line_style::style_t;
-  constexpr int kStyle =
-      static_cast<int>(Style::unix_style) & ~static_cast<int>(Style::allow_guessing);
   try {
     const po::options_description options = describe_options();
-    const std::vector<std::string> words(arguments.begin(), arguments.end());
-    return take(po::command_line_parser(words).options(options).style(kStyle).run());
+    return take(parse_in_pieces(Words(arguments.begin(), arguments.end()), options));
   } catch (const po::error& error) {
     return failed(std::string(error.what()) + "; see --help");
   }

@@ -220,9 +220,10 @@ Result<void> change(Host& host, State& state, Networks wanted, Extent extent, No
 
   const Networks before = state.networks;
   auto done = carry_out(host, state, {before, wanted, extent}, notes);
+  if (done) done = host.remove_unfinished();
   if (done) {
     state.networks = std::move(wanted);
-    return host.remove_unfinished();
+    return {};
   }
   notes.clear();
   if (auto undone = undo(host, state, wanted, before, notes); !undone) {

@@ -41,16 +41,21 @@ Result<void> complete_subnets(Network& network, const Network* present,
   return {};
 }
 
+/// What a container that is there already has, as far as it still fits.
+void keep_addresses(const Network& network, Container& container, const Container& present) {
+  for (const IpAddress& address : present.addresses) {
+    if (!container.address(address.family()) && check_free_address(network, address)) {
+      container.addresses.push_back(address);
+    }
+  }
+}
+
 Result<void> complete_addresses(Network& network, Container& container, const Container* present) {
+  if (present != nullptr) keep_addresses(network, container, *present);
+  // It has only one family where it was made before the network had the other.
+  if (present != nullptr && !container.addresses.empty()) return {};
   for (const Family family : {Family::v4, Family::v6}) {
     if (!network.subnet_index(family) || container.address(family)) continue;
-    if (present != nullptr) {
-      const auto kept = present->address(family);
-      if (kept && check_free_address(network, *kept)) {
-        container.addresses.push_back(*kept);
-        continue;
-      }
-    }
     const auto next = next_free_address(network, family);
     if (!next) return std::unexpected(next.error());
     container.addresses.push_back(*next);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -183,6 +184,26 @@ class SpawnSettings {
   posix_spawnattr_t attributes_{};
 };
 
+/// While it lives, the hard limit of open files leaves as many as before when all of these ports
+/// have been opened. Without CAP_SYS_RESOURCE the limit stays as it is.
+class RoomForPorts {
+ public:
+  explicit RoomForPorts(std::span<const Mapping> mappings) {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    rlimit raised = before_;
+    for (const Mapping& mapping : mappings) {
+      raised.rlim_max += (mapping.host_ip ? 1U : 2U) * rlim_t{mapping.host_ports.size()};
+    }
+    ::setrlimit(RLIMIT_NOFILE, &raised);
+  }
+  RoomForPorts(const RoomForPorts&) = delete;
+  RoomForPorts& operator=(const RoomForPorts&) = delete;
+  ~RoomForPorts() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
 /// What the proxy has written since `offset`, less what every error begins with.
 std::string last_words(const std::string& path, off_t offset) {
   const auto log = read_file(path);
@@ -263,6 +284,7 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
   SpawnSettings settings;
   settings.detach(*log);
   ProxyProcess process;
+  const RoomForPorts room(mappings);
   const int error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
                                    pointers(environment).data());
   if (error != 0) return failed("start " + launch.program, error);

@@ -1,5 +1,6 @@
 """Running fairlead-net, and looking at what it has done."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -36,6 +37,17 @@ def addresses(link):
             if info["scope"] == "global"}
 
 
+def identities():
+    """What makes a link of the host the same one as before."""
+    return {name: (link["ifindex"], link["address"], link["mtu"], "UP" in link["flags"],
+                   link.get("master"), addresses(link)) for name, link in links().items()}
+
+
+def rules():
+    """Everything in nftables, without what it has counted."""
+    return output_of("nft", "--stateless", "list", "ruleset")
+
+
 def routes(namespace, family="-4"):
     return json.loads(output_of("ip", family, "-n", namespace, "-json", "route"))
 
@@ -59,7 +71,7 @@ def host_facts():
         settings = {path: value for path, value in settings.items() if moving not in path}
     return {"links": {name: link["address"] for name, link in links().items()},
             "routes": output_of("ip", "route", "show", "table", "all"),
-            "nftables": output_of("nft", "list", "ruleset"),
+            "nftables": rules(),
             "iptables": output_of("iptables-save"),
             "sysctls": settings}
 
@@ -119,3 +131,20 @@ class FairleadNet:
                             os.kill(int(pid), 9)
                 except OSError:
                     pass  # has ended
+
+
+@contextlib.contextmanager
+def inside(name):
+    """This thread, within a named namespace: a socket made here belongs to it for good."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def enter(descriptor):
+        if libc.setns(descriptor, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+    with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{name}", "rb") as there:
+        enter(there.fileno())
+        try:
+            yield
+        finally:
+            enter(home.fileno())

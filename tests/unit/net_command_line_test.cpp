@@ -96,6 +96,20 @@ TEST(NetCommandLine, ReadsContainersAndPorts) {
   EXPECT_EQ((command_of<EditCommand, Apply>(apply).file), "-");
 }
 
+TEST(NetCommandLine, AnyNumberOfPortsWithOptionsAmongThem) {
+  std::vector<std::string> words = {"publish", "web", "c1"};
+  for (int port = 1; port <= 1000; ++port) {
+    words.push_back(std::to_string(port) + ":1");
+    words.insert(words.end(), {"--firewall", port == 1000 ? "nftables" : "none"});
+  }
+  std::vector<const char*> arguments;
+  arguments.reserve(words.size());
+  for (const std::string& word : words) arguments.push_back(word.c_str());
+  const NetCommandLine line = parse_net_command_line(arguments).value();
+  EXPECT_EQ((command_of<EditCommand, Publish>(line).ports.size()), 1000U);
+  EXPECT_EQ(line.firewall, BackendChoice::nftables);
+}
+
 TEST(NetCommandLine, SaysWhatIsWrong) {
   EXPECT_EQ(refusal({}), "no command; see --help");
   EXPECT_EQ(refusal({"network"}), "\"network\" is no command; see --help");

@@ -1,0 +1,73 @@
+#include "netsetup/state/state_directory.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+#include "netsetup/state/text_file.h"
+#include "tests/unit/netsetup_samples.h"
+
+namespace fairlead {
+namespace {
+
+namespace fs = std::filesystem;
+
+class StateDirectoryTest : public ::testing::Test {
+ protected:
+  StateDirectoryTest() {
+    std::string name = (fs::temp_directory_path() / "fairlead-state-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~StateDirectoryTest() override { fs::remove_all(path_); }
+
+  std::string path_;
+};
+
+TEST_F(StateDirectoryTest, AnEmptyOneIsNoError) {
+  const StateDirectory directory(path_ + "/nothing");
+  EXPECT_EQ(directory.load().value(), State());
+  EXPECT_EQ(directory.load_unfinished().value(), std::nullopt);
+}
+
+TEST_F(StateDirectoryTest, KeepsWhatWasSaved) {
+  StateDirectory directory(path_);
+  ASSERT_TRUE(directory.lock("test"));
+  State state;
+  state.networks = sample_networks(Mode::both);
+  state.backend = Backend::iptables;
+  state.sysctls = {{.path = "net/ipv4/ip_forward", .before = "0", .ours = "1"}};
+  ASSERT_TRUE(directory.save_host(state));
+  ASSERT_TRUE(directory.save_networks({}, state.networks));
+  EXPECT_EQ(StateDirectory(path_).load().value(), state);
+
+  Networks fewer = {state.networks[1]};
+  ASSERT_TRUE(directory.save_networks(state.networks, fewer));
+  EXPECT_EQ(StateDirectory(path_).load().value().networks, fewer);
+
+  const Unfinished unfinished{state.networks, fewer};
+  ASSERT_TRUE(directory.save_unfinished(unfinished));
+  EXPECT_EQ(StateDirectory(path_).load_unfinished().value(), unfinished);
+  ASSERT_TRUE(directory.remove_unfinished());
+  EXPECT_EQ(StateDirectory(path_).load_unfinished().value(), std::nullopt);
+}
+
+TEST_F(StateDirectoryTest, NothingOfAHostThatHasNothingStays) {
+  StateDirectory directory(path_);
+  ASSERT_TRUE(directory.lock("test"));
+  State state;
+  state.backend = Backend::nftables;
+  ASSERT_TRUE(directory.save_host(state));
+  ASSERT_TRUE(directory.save_host(State()));
+  EXPECT_FALSE(fs::exists(path_ + "/host.json"));
+}
+
+TEST_F(StateDirectoryTest, WhatAKilledWriterLeftIsPassedOver) {
+  StateDirectory directory(path_);
+  ASSERT_TRUE(directory.lock("test"));
+  ASSERT_TRUE(replace_file(path_ + "/networks/web.json.new", "{\"name"));
+  EXPECT_EQ(directory.load().value(), State());
+}
+
+}  // namespace
+}  // namespace fairlead
