@@ -29,18 +29,26 @@ class PipePool {
   /// KiB.
   static constexpr std::size_t kUsefulPipeBytes = 64UL << 10;
   static constexpr std::size_t kKept = 16;
+  /// Taken at a time. The pipes of connections whose readers have stopped stay full, and so a
+  /// loop's hold this many MiB at most; whoever finds none copies.
+  static constexpr std::size_t kTakenMax = 64;
 
   explicit PipePool(Engine& engine) : engine_(engine) {}
 
-  /// An empty pipe; nothing when descriptors or pipe memory are short.
+  /// An empty pipe; nothing when descriptors or pipe memory are short, or kTakenMax are taken. Each
+  /// comes back by put_back(), or leaves with its connection by give_away().
   std::optional<Pipe> take();
   /// Keeps it if it is empty and there is room, else closes it.
   void put_back(Pipe pipe);
+  /// A pipe goes to another loop's pool, or comes from there.
+  void give_away() { --taken_; }
+  void take_over() { ++taken_; }
   void clear() { kept_.clear(); }
 
  private:
   Engine& engine_;
   std::vector<Pipe> kept_;
+  std::size_t taken_ = 0;
 };
 
 }  // namespace fairlead

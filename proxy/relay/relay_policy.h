@@ -19,7 +19,7 @@ struct ReceivePlan {
   bool operator==(const ReceivePlan&) const = default;
 };
 
-/// What one direction of one connection has shown of itself, in two bytes.
+/// What one direction of one connection has shown of itself, in three bytes.
 ///
 /// A direction starts with a standing receive into small buffers: for messages, one receive
 /// request serves the whole connection, and its buffer is still in the cache when the send reads
@@ -27,10 +27,22 @@ struct ReceivePlan {
 /// at a time: the next receive starts when the last one's bytes are sent, which is all the
 /// back-pressure a bulk transfer needs, and costs one request per 256 KiB. Several receives in a
 /// row that a small buffer would have held lead back to the standing receive.
+///
+/// Bulk that comes in large pieces is spliced: its pages move through a pipe, and nothing is
+/// copied. Over a bridge, on two processors shared with client and server, splicing took 0.54 to
+/// 0.6 of the processor time of copying and moved, in the same rounds, 1.09 (up) and 1.16 (down)
+/// times as much over one connection, 1.11 over eight, 1.2 over 64. Where the caches keep up with
+/// all of it, copying was once a sixth faster over one connection, for half as much time again;
+/// where memory is slower, splicing gains. Pieces below 64 KiB are not worth the pipe.
 class RelayPolicy {
  public:
   /// A receive brought so many bytes.
   void note_received(std::size_t size_bytes) {
+    if (size_bytes >= kLargePieceBytes) {
+      if (large_in_row_ < kLargeToSplice) ++large_in_row_;
+    } else if (large_in_row_ < kLargeToSplice) {
+      large_in_row_ = 0;
+    }
     if (size_bytes >= kSmallBufferBytes) {
       small_in_row_ = 0;
       if (full_in_row_ < kFullToBulk) ++full_in_row_;
@@ -39,6 +51,7 @@ class RelayPolicy {
     } else if (++small_in_row_ == kSmallToMessages) {
       full_in_row_ = 0;
       small_in_row_ = 0;
+      large_in_row_ = 0;
     }
   }
 
@@ -51,16 +64,20 @@ class RelayPolicy {
     return {BufferSize::small, Repeat::until_stopped};
   }
 
-  /// Splicing moves pages, not bytes: least CPU, but over a bridge on one machine it was slower
-  /// than copying through buffers that stay in the cache. So it is for who asks for it.
-  bool use_splice(RelayMode mode) const { return mode == RelayMode::splice; }
+  bool use_splice(RelayMode mode) const {
+    if (mode != RelayMode::automatic) return mode == RelayMode::splice;
+    return is_bulk() && large_in_row_ == kLargeToSplice;
+  }
 
  private:
   static constexpr std::uint8_t kFullToBulk = 2;
   static constexpr std::uint8_t kSmallToMessages = 8;
+  static constexpr std::size_t kLargePieceBytes = 64UL << 10;
+  static constexpr std::uint8_t kLargeToSplice = 2;
 
   std::uint8_t full_in_row_ = 0;
   std::uint8_t small_in_row_ = 0;
+  std::uint8_t large_in_row_ = 0;
 };
 
 /// Bytes that stalled connections of one loop may hold beyond the engine's buffers before all its

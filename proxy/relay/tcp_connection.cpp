@@ -69,6 +69,9 @@ TcpConnection::~TcpConnection() {
 void TcpConnection::join(TcpRelay& relay) {
   relay_ = &relay;
   if (started_) {
+    for (const Direction& direction : directions_) {
+      if (direction.pipe) relay_->pipes().take_over();
+    }
     relay_->touch(*this);
     relay_->engine().defer(*this);
     return;
@@ -94,6 +97,7 @@ void TcpConnection::begin_move() {
 void TcpConnection::detach() {
   for (Direction& direction : directions_) {
     if (direction.backlog) relay_->copy_out(*direction.backlog);
+    if (direction.pipe) relay_->pipes().give_away();
   }
   for (const Side side : {kClient, kBackend}) relay_->engine().let_go(fd(side));
   relay_ = nullptr;
@@ -312,6 +316,12 @@ void TcpConnection::pump_splice(Side source) {
       if (direction.reading == Reading::watching) stop_reading(source);
       return;
     }
+    if (!direction.policy.use_splice(relay_->mode())) {
+      // Messages again.
+      direction.splicing = false;
+      keep_reading(source);
+      return;
+    }
     if (pipefuls++ == kPipefulsPerTurn) {
       more_to_splice_ = true;
       return;
@@ -330,6 +340,7 @@ void TcpConnection::pump_splice(Side source) {
         engine.splice(fd(source), direction.pipe->write_end.get(), direction.pipe->room_bytes);
     if (moved > 0) {
       direction.pipe->held_bytes = static_cast<std::size_t>(moved);
+      direction.policy.note_received(direction.pipe->held_bytes);
       relay_->touch(*this);
       (source == kClient ? relay_->counters().bytes_to_container
                          : relay_->counters().bytes_to_client) += direction.pipe->held_bytes;

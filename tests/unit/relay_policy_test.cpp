@@ -50,11 +50,28 @@ TEST(RelayPolicy, AFrugalConnectionTakesLittleAtATime) {
   EXPECT_EQ(policy.receive_plan(true), kFrugal);
 }
 
-TEST(RelayPolicy, SplicesOnlyWhenAsked) {
+TEST(RelayPolicy, BulkInLargePiecesIsSpliced) {
   RelayPolicy policy;
+  policy.note_received(kSmallBufferBytes);
+  policy.note_received(kSmallBufferBytes);
+  policy.note_received(100'000);
   EXPECT_FALSE(policy.use_splice(RelayMode::automatic));
-  EXPECT_FALSE(policy.use_splice(RelayMode::copy));
+  policy.note_received(20'000);
+  policy.note_received(100'000);
+  EXPECT_FALSE(policy.use_splice(RelayMode::automatic)) << "the row was broken";
+  policy.note_received(100'000);
+  EXPECT_TRUE(policy.use_splice(RelayMode::automatic));
+  policy.note_received(20'000);
+  EXPECT_TRUE(policy.use_splice(RelayMode::automatic)) << "one smaller piece changes nothing";
+  for (int i = 0; i < 8; ++i) policy.note_received(1000);
+  EXPECT_FALSE(policy.use_splice(RelayMode::automatic)) << "messages again";
+}
+
+TEST(RelayPolicy, AModeThatIsNamedIsKept) {
+  RelayPolicy policy;
   EXPECT_TRUE(policy.use_splice(RelayMode::splice));
+  for (int i = 0; i < 4; ++i) policy.note_received(kLargeBufferBytes);
+  EXPECT_FALSE(policy.use_splice(RelayMode::copy));
 }
 
 }  // namespace
