@@ -13,6 +13,7 @@ import errno
 import itertools
 import os
 import selectors
+import shutil
 import socket
 import subprocess
 import threading
@@ -243,3 +244,21 @@ class Lab:
             self.ip(machine, "address", "add", v4 + "/24", "dev", "to-" + other)
             self.ip(machine, "address", "add", v6 + "/64", "dev", "to-" + other, "nodad")
             self.ip(machine, "link", "set", "to-" + other, "up")
+
+
+class BackendMissing(Exception):
+    """The machine has not the programs."""
+
+
+def backend_options(backend, directory):
+    """Options of fairlead-net for `nftables`, `iptables-nft` or `iptables-legacy`, and a PATH in
+    which the iptables of that kind come first, by links in the directory."""
+    if backend == "nftables":
+        return ["--firewall", "nftables"], os.environ["PATH"]
+    for family in ("iptables", "ip6tables"):
+        for program in ("", "-save", "-restore"):
+            kind = shutil.which(f"{family}-{backend.removeprefix('iptables-')}{program}")
+            if kind is None:
+                raise BackendMissing(f"no {backend} here")
+            os.symlink(kind, os.path.join(directory, family + program))
+    return ["--firewall", "iptables"], f"{directory}:{os.environ['PATH']}"

@@ -4,13 +4,12 @@ For each mode and back end one lab with all kinds of networks is built, every ca
 there at once, and each test looks at its part of the outcome.
 """
 
-import os
-import shutil
 import socket
 
 import pytest
 
-from lab import HOST, HOST6, REMOTE, REMOTE6, ROUTER, Lab, Probe, run_probes
+from lab import (HOST, HOST6, REMOTE, REMOTE6, ROUTER, BackendMissing, Lab, Probe,
+                 backend_options, run_probes)
 
 MODES = ("proxy", "dnat", "both")
 BACKENDS = ("nftables", "iptables-nft", "iptables-legacy")
@@ -229,24 +228,14 @@ class Reached:
         assert not wrong, "\n".join(wrong)
 
 
-def backend_options(backend, directory):
-    """Options of fairlead-net, and a PATH in which the iptables of that kind come first."""
-    if backend == "nftables":
-        return ["--firewall", "nftables"], os.environ["PATH"]
-    for family in ("iptables", "ip6tables"):
-        for program in ("", "-save", "-restore"):
-            kind = shutil.which(f"{family}-{backend.removeprefix('iptables-')}{program}")
-            if kind is None:
-                pytest.skip(f"no {backend} here")
-            os.symlink(kind, directory / (family + program))
-    return ["--firewall", "iptables"], f"{directory}:{os.environ['PATH']}"
-
-
 @pytest.fixture(scope="module", params=[(mode, backend) for mode in MODES for backend in BACKENDS],
                 ids="-".join)
 def reached(request, tmp_path_factory):
     mode, backend = request.param
-    options, path = backend_options(backend, tmp_path_factory.mktemp("programs"))
+    try:
+        options, path = backend_options(backend, tmp_path_factory.mktemp("programs"))
+    except BackendMissing as missing:
+        pytest.skip(str(missing))
     lab = Lab(tmp_path_factory.mktemp("lab") / "state", *options, path=path)
     try:
         build(lab, mode)
