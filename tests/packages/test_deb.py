@@ -22,16 +22,6 @@ def test_all_is_where_it_is_looked_for(installed):
             complete -p {program}""").stdout
 
 
-def test_fairlead_net_finds_the_proxy(installed):
-    """`status` with a network that was made by the installed program."""
-    for command in ("network create web", "attach web c1 --netns name:c1", "publish web c1 8080:80"):
-        if command.startswith("attach"):
-            installed.run("ip", "netns", "add", "c1")
-        installed.run("fairlead-net", *command.split())
-    assert len(installed.processes(installed.path("/usr/bin/fairlead-proxy"))) == 1
-    installed.run("fairlead-net", "network", "rm", "web")
-
-
 def older_package(deb, directory):
     """The same with a lower version and a file that the newer one has no more."""
     unpacked = directory / "older"

@@ -26,14 +26,17 @@ def test_verify_finds_nothing(installed):
         assert (verified.returncode, complaints) == (0, []), unit
 
 
-def test_exposure_is_low(installed):
-    """Of 100; a service that forbids nothing has 96."""
-    installed.run("systemd-analyze", "security", "--offline=true", "--threshold=20", SERVICE)
+@pytest.mark.parametrize("unit, exposure", [("fairlead-proxy@", 20), ("fairlead-net", 60),
+                                            ("fairlead-net-reload", 60)])
+def test_exposure_is_low(installed, unit, exposure):
+    """Of 100; a service that forbids nothing has 96. Who changes the network has to be root."""
+    installed.run("systemd-analyze", "security", "--offline=true", f"--threshold={exposure}",
+                  f"{UNITS}/{unit}.service")
 
 
-def capabilities(machine, name):
+def capabilities(machine, name, unit=SERVICE):
     """`+net_bind_service`, as setpriv takes what a setting of the unit lists."""
-    words = dict(settings(machine.path(SERVICE)))[name].split()
+    words = dict(settings(machine.path(unit)))[name].split()
     return ",".join("+" + word.removeprefix("CAP_").lower() for word in words)
 
 
@@ -69,3 +72,25 @@ def test_proxy_lives_with_what_its_unit_forbids(installed, service, engine, rela
     finally:
         installed.run("kill", str(pid))
         assert proxy.wait(timeout=10) == 0
+
+
+@pytest.mark.parametrize("unit", ["fairlead-net", "fairlead-net-reload"])
+def test_networks_are_made_with_what_their_units_forbid(installed, unit):
+    shutil.copy(_HERE / "under_unit.py", installed.path("/run"))
+    unit = f"{UNITS}/{unit}.service"
+    bounding = capabilities(installed, "CapabilityBoundingSet", unit)
+
+    def net(*words):
+        return installed.run("setpriv", f"--bounding-set=-all,{bounding}", "/run/under_unit.py",
+                             unit, "fairlead-net", *words)
+
+    installed.run("ip", "netns", "add", "c1")
+    net("network", "create", "web")
+    net("attach", "web", "c1", "--netns", "name:c1")
+    net("publish", "web", "c1", "8080:80")
+    assert ("tcp", 8080) in installed.listening()
+    installed.run("nft", "flush", "ruleset")
+    net("reload")
+    net("check")
+    net("network", "rm", "web")
+    installed.run("ip", "netns", "delete", "c1")
