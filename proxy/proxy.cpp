@@ -109,6 +109,7 @@ void Proxy::stop() {
 Result<void> Proxy::offer_handover(const std::string& path) {
   const auto descriptors = [this] {
     std::vector<int> sockets;
+    sockets.reserve(listeners_.size());
     for (const auto& listener : listeners_) sockets.push_back(listener->socket());
     return sockets;
   };

@@ -74,6 +74,21 @@ Result<CommandLine> take(const po::parsed_options& parsed) {
   return line;
 }
 
+/// Whether Boost would take what is in the word for a value.
+bool has_value(std::string_view word) {
+  if (!word.starts_with("--")) return word.starts_with("-p");
+  const std::size_t equals = word.find('=');
+  if (equals == std::string_view::npos) return false;
+  const std::string_view name = word.substr(2, equals - 2);
+  return name == "config" || find_option(name) != nullptr;
+}
+
+/// Boost puts the word that an error is about in the place of %original_token% and its like until
+/// there is none left in the text: for ever, when the word contains one itself.
+bool could_be_a_placeholder(std::string_view word) {
+  return word.starts_with('-') && word.find('%') != std::string_view::npos && !has_value(word);
+}
+
 }  // namespace
 
 Result<CommandLine> parse_command_line(std::span<const char* const> arguments) {
@@ -83,6 +98,10 @@ Result<CommandLine> parse_command_line(std::span<const char* const> arguments) {
   try {
     const po::options_description options = all_options();
     const std::vector<std::string> words(arguments.begin(), arguments.end());
+    if (const auto word = std::ranges::find_if(words, could_be_a_placeholder);
+        word != words.end()) {
+      return failed("unrecognised option '" + *word + "'; see --help");
+    }
     return take(po::command_line_parser(words).options(options).style(kStyle).run());
   } catch (const po::error& error) {
     return failed(std::string(error.what()) + "; see --help");

@@ -61,6 +61,17 @@ TEST(CommandLine, RefusesWhatIsNoOption) {
   EXPECT_THAT(refusal({"--help=yes"}), HasSubstr("--help"));
 }
 
+TEST(CommandLine, PlaceholdersOfBoostsErrorsAreNoOptions) {
+  for (const char* word :
+       {"--%original_token%", "--a%option%b=1", "--x=%original_token%", "-%option%", "-v%option%",
+        "--version=%original_token%", "--%canonical_option%", "--%prefix%", "--%value%=%value%"}) {
+    EXPECT_EQ(refusal({word}), "unrecognised option '" + std::string(word) + "'; see --help");
+  }
+  EXPECT_EQ(refusal({"--handover=/run/%i.sock", "--config=%value%", "-p80:10.0.0.2:80"}), "");
+  EXPECT_THAT(refusal({"--engine=%value%"}), StartsWith("--engine \"%value%\": accepted: "));
+  EXPECT_THAT(refusal({"-p%option%"}), StartsWith("--publish \"%option%\": "));
+}
+
 TEST(CommandLine, DoesNotGuessAbbreviations) {
   for (const char* text :
        {"--eng=epoll", "--engin=epoll", "--pub=80:10.0.0.2:80", "--vers", "--conf=x"}) {
