@@ -2,12 +2,14 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -34,6 +36,15 @@ std::vector<std::string> names_in(const char* directory) {
   return names;
 }
 
+/// Whether root, or who runs this process, made the user namespace that owns the network namespace:
+/// any other user of this host can make one, too, and give it the address of a container.
+bool is_trusted(int netns) {
+  const FileDescriptor owner(::ioctl(netns, NS_GET_USERNS));
+  uid_t uid = 0;
+  if (!owner || ::ioctl(owner.get(), NS_GET_OWNER_UID, &uid) != 0) return false;
+  return uid == 0 || uid == ::geteuid();
+}
+
 /// Looks into each namespace once, whatever number of files it has.
 class NamespaceSearch {
  public:
@@ -53,6 +64,10 @@ class NamespaceSearch {
     }
     const auto addresses = own_addresses();
     if (std::ranges::find(addresses, address_) == addresses.end()) return;
+    if (!is_trusted(candidate->fd())) {
+      obstacle_ = path + " has it, but belongs to another user";
+      return;
+    }
     owners_.push_back(std::move(*candidate));
   }
 

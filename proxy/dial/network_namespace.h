@@ -38,6 +38,7 @@ class NetworkNamespace {
 
   const std::string& path() const { return path_; }
   const NamespaceId& id() const { return id_; }
+  int fd() const { return fd_.get(); }
 
   /// Moves the calling thread, and no other: sockets that it makes from here on belong to this
   /// namespace, sockets it has made stay where they are. Needs CAP_SYS_ADMIN, here and in the user
@@ -63,6 +64,7 @@ bool loopback_is_up();
 /// (/run/docker/netns), then those of `ip netns` (/run/netns), then those of all processes that
 /// this one may look at. `home` is left out. The first of the three places that has one decides;
 /// two in one place are an error, as is none.
+/// One that another user than root and this process's has made does not count.
 ///
 /// Leaves the calling thread in any of the namespaces it has looked into.
 Result<NetworkNamespace> find_namespace_of(const IpAddress& address, const NamespaceId& home);

@@ -125,6 +125,27 @@ def test_an_address_that_two_namespaces_have(launch, container):
                            "more than one network namespace has the address: /run/netns/")
 
 
+def test_a_namespace_that_another_user_made_does_not_count(launch, container):
+    """Anyone may make one, and give it the address of a container that is not there."""
+    impostor = subprocess.Popen(
+        ["setpriv", "--reuid", "65534", "--clear-groups", "unshare", "--user", "--map-root-user",
+         "--net", "sh", "-c", f"ip address add {container.inner}/32 dev lo && ip link set lo up "
+         "&& exec sleep 600"])
+    try:
+        def has_the_address():
+            shown = subprocess.run(["nsenter", "--net", "-t", str(impostor.pid), "ip", "address"],
+                                   capture_output=True, text=True, check=False)
+            return container.inner in shown.stdout and "LOOPBACK,UP" in shown.stdout
+        wait_until(has_the_address, "the impostor has the address")
+        with Service(container, container.inner) as service:
+            subprocess.run(["umount", f"/run/netns/{container.name}"], check=True)
+            plain_dial_because(Published(launch, service, "auto"), container,
+                               f"/proc/{impostor.pid}/ns/net has it, but belongs to another user")
+    finally:
+        impostor.kill()
+        impostor.wait()
+
+
 def test_a_loopback_that_is_down_is_left_so(launch, container):
     ip("-n", container.name, "link", "set", "lo", "down")
     with Service(container, container.inner) as service:
