@@ -14,8 +14,8 @@ namespace fairlead {
 enum class LogLevel : std::uint8_t { trace, debug, info, warn, error, off };
 enum class LogFormat : std::uint8_t { text, json };
 
-/// Replaces spdlog's default logger. One line an event, written at once and unbuffered; for one
-/// thread. Nothing here is on the way of relayed bytes.
+/// One line an event, written at once and unbuffered. Before other threads are started; they may
+/// log then, too. Nothing here is on the way of relayed bytes.
 void set_up_log(LogLevel level, LogFormat format);
 
 /// False: a message of this level would be dropped, and need not be put together.
