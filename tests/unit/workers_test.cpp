@@ -61,6 +61,7 @@ class WorkersTest : public EngineTest {
     backend_ = listening_socket();
     FileDescriptor front = listening_socket();
     front_address_ = local_address(front.get());
+    // An aggregate whose members cannot be moved. NOLINTNEXTLINE(modernize-make-unique)
     loop_.reset(
         new Loop{.engine = *engine_, .settings = {.connections_max = 1'000}, .shared = shared_});
     listener_ = std::make_unique<TcpListener>(*loop_, std::move(front), front_address_.endpoint(),
