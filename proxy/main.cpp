@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "proxy/isolation/isolation.h"
 #include "proxy/log/log.h"
 #include "proxy/net/listening_socket.h"
 #include "proxy/net/own_addresses.h"
@@ -56,6 +57,17 @@ int print_version() {
   return 0;
 }
 
+Isolation isolation_for(const Options& options, const Proxy& proxy) {
+  Isolation isolation{.account = options.account};
+  if (proxy.uses_io_uring()) isolation.needs = isolation.needs | Need::io_uring;
+  if (options.relay.dial.netns.kind != ContainerNetns::Kind::host) {
+    isolation.needs = isolation.needs | Need::container_netns;
+  }
+  isolation.removable_file = options.handover_path;
+  if (options.log_level <= LogLevel::debug) isolation.refusal = Refusal::name;
+  return isolation;
+}
+
 // As dockerd starts it.
 
 Result<std::vector<OpenedPort>> docker_port(const DockerCommandLine& line, const Mapping& mapping) {
@@ -93,7 +105,12 @@ Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
   }
   auto ports = docker_port(line, *mapping);
   if (!ports) return std::unexpected(ports.error());
-  return Proxy::start(*options, std::move(*ports));
+  auto proxy = Proxy::start(*options, std::move(*ports));
+  if (!proxy) return proxy;
+  if (const auto isolated = isolate(isolation_for(*options, **proxy)); !isolated) {
+    return std::unexpected(isolated.error());
+  }
+  return proxy;
 }
 
 int run_for_docker(std::string_view program, std::span<const char* const> arguments) {
@@ -171,9 +188,13 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
       options, takeover ? std::move(takeover->sockets()) : std::vector<FileDescriptor>());
   if (!ports) return std::unexpected(ports.error());
   auto proxy = Proxy::start(options, std::move(*ports));
-  if (!proxy || options.handover_path.empty()) return proxy;
-  if (const auto offered = (*proxy)->offer_handover(options.handover_path); !offered) {
-    return std::unexpected(offered.error());
+  if (!proxy) return proxy;
+  if (!options.handover_path.empty()) {
+    const auto offered = (*proxy)->offer_handover(options.handover_path);
+    if (!offered) return std::unexpected(offered.error());
+  }
+  if (const auto isolated = isolate(isolation_for(options, **proxy)); !isolated) {
+    return std::unexpected(isolated.error());
   }
   if (takeover) {
     // Only now can nothing go wrong any more.
@@ -184,10 +205,9 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
   return proxy;
 }
 
-void notify(std::string_view state) {
-  if (const auto sent = sd_notify(::getenv("NOTIFY_SOCKET"), state); !sent) {
-    log_warn(sent.error().message);
-  }
+void notify(const Result<NotifySocket>& manager, std::string_view state) {
+  const auto sent = manager ? manager->send(state) : std::unexpected(manager.error());
+  if (!sent) log_warn(sent.error().message);
 }
 
 int run_by_hand(std::span<const char* const> arguments) {
@@ -213,11 +233,12 @@ int run_by_hand(std::span<const char* const> arguments) {
     return refuse(kExitUsage, checked.error());
   }
   set_up_log(options->log_level, options->log_format);
+  const auto manager = NotifySocket::open(::getenv("NOTIFY_SOCKET"));
   auto proxy = start_by_hand(*options);
   if (!proxy) return refuse(kExitSetUpFailed, proxy.error());
-  notify("READY=1");
+  notify(manager, "READY=1");
   (*proxy)->run();
-  notify("STOPPING=1");
+  notify(manager, "STOPPING=1");
   return 0;
 }
 

@@ -79,7 +79,8 @@ Proxy::Proxy(std::unique_ptr<Engine> engine, const Options& options, const Relay
              FileDescriptor signal_fd)
     : engine_(std::move(engine)),
       loop_{.engine = *engine_, .settings = settings, .shared = shared_},
-      workers_(loop_, options.engine, options.workers),
+      // Where io_uring was refused, asking again would end the process: see isolation/.
+      workers_(loop_, uses_io_uring() ? options.engine : EngineChoice::epoll, options.workers),
       signals_(*engine_, std::move(signal_fd)),
       drain_(*this, options.drain_ms),
       replies_(*this, std::min(options.drain_ms, kReplyMs)) {}
@@ -105,8 +106,6 @@ void Proxy::run() {
 void Proxy::stop() {
   workers_.stop();
   engine_->stop();
-  // The service manager is told of the end from where it told us its address.
-  loop_.dialler.go_home();
 }
 
 Result<void> Proxy::offer_handover(const std::string& path) {

@@ -38,6 +38,8 @@ class Proxy final : private DeadlineList::Owner {
   Proxy& operator=(const Proxy&) = delete;
   ~Proxy();
 
+  bool uses_io_uring() const { return engine_->name() == "io_uring"; }
+
   /// Lets a new proxy take over the sockets from now on, by way of `path`.
   Result<void> offer_handover(const std::string& path);
 

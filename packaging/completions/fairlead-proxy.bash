@@ -19,6 +19,7 @@ _fairlead_proxy() {
     --container-netns)
       mapfile -t COMPREPLY < <(compgen -W 'auto' -f -- "$word")
       ;;
+    --user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     --source) mapfile -t COMPREPLY < <(compgen -W 'gateway client container' -- "$word") ;;
     --config | --handover)
       compopt -o filenames
@@ -32,7 +33,7 @@ _fairlead_proxy() {
         -p --publish --engine --relay --workers --connect-timeout --udp-timeout --idle-timeout
         --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
         --allow --deny --max-connections --max-connections-per-client --max-udp-sessions --drain
-        --handover
+        --handover --user
         --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac

@@ -20,6 +20,7 @@ complete -c fairlead-proxy -l max-connections-per-client -x -d 'the same, of one
 complete -c fairlead-proxy -l max-udp-sessions -x -d 'UDP sessions at a time'
 complete -c fairlead-proxy -l drain -x -d 'how long connections may go on at the end'
 complete -c fairlead-proxy -l handover -r -F -d 'socket by which a new proxy takes over'
+complete -c fairlead-proxy -l user -x -a '(__fish_complete_users)' -d 'the user to serve as'
 complete -c fairlead-proxy -l log-level -x -a 'trace debug info warn error off' -d 'what is logged'
 complete -c fairlead-proxy -l log-format -x -a 'text json' -d 'how it is logged'
 complete -c fairlead-proxy -l config -r -F -d 'read options from this file'

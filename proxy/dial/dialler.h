@@ -43,7 +43,7 @@ Result<void> keep_host_namespace(DialSettings& settings);
 ///
 /// It is the only one to move the loop's thread between namespaces, and it leaves it in the one
 /// that was needed last: whatever else the thread makes that belongs to a namespace must be made
-/// before the first dial, or after go_home(). Not thread-safe; one for each thread.
+/// before the first dial. Not thread-safe; one for each thread.
 class Dialler final : private DeadlineList::Owner {
  public:
   Dialler(Engine& engine, Deadlines& deadlines, const DialSettings& settings);

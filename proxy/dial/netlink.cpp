@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+// syscalls[container_netns]: socket bind setsockopt getsockname sendmsg recvmsg
+
 namespace fairlead {
 namespace {
 

@@ -21,6 +21,8 @@
 #include "proxy/mapping/decimal.h"
 #include "proxy/net/own_addresses.h"
 
+// syscalls[container_netns]: openat newfstatat|fstat getdents64 setns socket ioctl geteuid
+
 namespace fairlead {
 namespace {
 

@@ -15,6 +15,8 @@
 #include "proxy/dial/netlink.h"
 #include "proxy/net/file_descriptor.h"
 
+// syscalls[container_netns]: openat read pwrite64 socket ioctl
+
 namespace fairlead {
 namespace {
 

@@ -4,6 +4,8 @@
 
 #include <cassert>
 
+// syscalls: mmap munmap madvise
+
 namespace fairlead {
 
 BufferPool::~BufferPool() {

@@ -7,6 +7,10 @@
 #include <cerrno>
 #include <utility>
 
+// syscalls: sendto sendmsg recvmsg recvmmsg splice shutdown setsockopt socket connect pipe2 fcntl
+// syscalls: getpeername getsockname
+// syscalls[container_netns]: bind
+
 namespace fairlead {
 namespace {
 

@@ -47,6 +47,9 @@
 // epoll, unless another process still holds it, as a daemon may hold the listening socket it handed
 // over; its events are then dropped in the same way.
 
+// syscalls: epoll_create1 epoll_ctl epoll_wait|epoll_pwait poll|ppoll
+// syscalls: accept4 connect getsockopt recvfrom
+
 namespace fairlead {
 namespace {
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 
+// syscalls: mmap munmap madvise
+
 namespace fairlead {
 namespace {
 

@@ -4,12 +4,15 @@
 #include <sys/eventfd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <string>
 
 #include "proxy/engine/io_uring_abi.h"
 #include "proxy/log/log.h"
+
+// syscalls[io_uring]: io_uring_setup io_uring_enter io_uring_register eventfd2 poll|ppoll read
 
 namespace fairlead {
 namespace {
@@ -39,6 +42,36 @@ std::string likely_cause(int error_number) {
   }
 }
 
+io_uring_restriction allow(unsigned kind, unsigned what) {
+  io_uring_restriction restriction{};
+  restriction.opcode = static_cast<std::uint16_t>(kind);
+  // A union: sqe_op, sqe_flags and register_op are one byte.
+  restriction.sqe_op = static_cast<std::uint8_t>(what);
+  return restriction;
+}
+
+/// A ring does what system calls do, and no filter of system calls sees it. So it refuses whatever
+/// the engine does not use. REQUIRES: IORING_SETUP_R_DISABLED.
+int restrict_operations(io_uring& ring) {
+  std::array restrictions = {
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_NOP),
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_ACCEPT),
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_CONNECT),
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_RECV),
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_POLL_ADD),
+      allow(IORING_RESTRICTION_SQE_OP, IORING_OP_ASYNC_CANCEL),
+      allow(IORING_RESTRICTION_SQE_FLAGS_ALLOWED, IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_REGISTER_ENABLE_RINGS),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_REGISTER_RING_FDS),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_UNREGISTER_RING_FDS),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_REGISTER_PBUF_RING),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_UNREGISTER_PBUF_RING),
+      allow(IORING_RESTRICTION_REGISTER_OP, IORING_REGISTER_EVENTFD),
+  };
+  return ::io_uring_register_restrictions(&ring, restrictions.data(),
+                                          static_cast<unsigned>(restrictions.size()));
+}
+
 }  // namespace
 
 Ring::~Ring() {
@@ -48,17 +81,24 @@ Ring::~Ring() {
 Result<void> Ring::set_up() {
   io_uring_params params{};
   params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-                 IORING_SETUP_CQSIZE;
+                 IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
   params.cq_entries = kCompletionEntries;
   if (const int result = ::io_uring_queue_init_params(kSubmissionEntries, &ring_, &params);
       result < 0) {
     return failed("io_uring_setup: " + errno_text(-result) + " (" + likely_cause(-result) + ")");
   }
   ready_ = true;
+  // In force from the next call on, which also makes this thread the one issuer.
+  int result = restrict_operations(ring_);
+  if (result == 0) result = ::io_uring_enable_rings(&ring_);
+  if (result < 0) {
+    return failed("io_uring_register: " + errno_text(-result) + " (" + likely_cause(-result) + ")");
+  }
   if ((params.features & abi::kFeatureNoIowait) != 0) no_iowait_flag_ = abi::kEnterNoIowait;
   // Saves the kernel a descriptor look-up in each enter. Also the first io_uring_register(2): a
   // filter that refuses this call would refuse the receive buffers later on, too.
-  if (const int result = ::io_uring_register_ring_fd(&ring_); result < 0) {
+  result = ::io_uring_register_ring_fd(&ring_);
+  if (result < 0) {
     return failed("io_uring_register: " + errno_text(-result) + " (" + likely_cause(-result) + ")");
   }
   return {};

@@ -8,6 +8,8 @@
 
 #include <memory>
 
+// syscalls: write
+
 namespace fairlead {
 namespace {
 

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+// syscalls: close
+
 namespace fairlead {
 
 /// Closes what it owns; a raw `int` never owns. Move-only.

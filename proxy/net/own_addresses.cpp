@@ -9,6 +9,8 @@
 #include "proxy/net/file_descriptor.h"
 #include "proxy/net/socket_address.h"
 
+// syscalls[container_netns]: socket bind connect getsockname sendto recvmsg
+
 namespace fairlead {
 
 std::vector<IpAddress> own_addresses() {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+// syscalls: setsockopt
+
 namespace fairlead {
 
 std::optional<SctpMessageInfo> read_sctp_info(const msghdr& message) {

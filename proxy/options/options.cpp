@@ -167,6 +167,13 @@ Result<void> set_source(Options& options, std::string_view value) {
   return set_word(options.relay.dial.source, value, kWords);
 }
 
+Result<void> set_user(Options& options, std::string_view value) {
+  const auto account = Account::parse(value);
+  if (!account) return std::unexpected(account.error());
+  options.account = *account;
+  return {};
+}
+
 Result<void> set_log_level(Options& options, std::string_view value) {
   static constexpr std::array<Word<LogLevel>, 6> kWords = {{{"trace", LogLevel::trace},
                                                             {"debug", LogLevel::debug},
@@ -265,6 +272,10 @@ constexpr std::array kDefinitions = {
                      "path, which then drains, and hand them over to the next in the same way. For "
                      "proxies run by hand (default: none)",
                      set_handover},
+    OptionDefinition{"user", 0, "Isolation", "USER[:GROUP]",
+                     "serve as this user, once the ports are bound: names of /etc/passwd and "
+                     "/etc/group, or numbers (default: the user that starts the proxy)",
+                     set_user},
     OptionDefinition{"log-level", 0, "Log", "LEVEL",
                      "trace, debug, info, warn, error or off (default: info)", set_log_level},
     OptionDefinition{"log-format", 0, "Log", "FORMAT", "text or json (default: text)",

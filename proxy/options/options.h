@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proxy/engine/engine.h"
+#include "proxy/isolation/account.h"
 #include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/mapping/mapping.h"
@@ -31,6 +32,8 @@ struct Options {
   TimeMs drain_ms = 0;
   /// Where a new proxy takes over; empty: nowhere.
   std::string handover_path;
+  /// The user to serve as; nothing: the one that started the process.
+  std::optional<Account> account;
   LogLevel log_level = LogLevel::info;
   LogFormat log_format = LogFormat::text;
 };

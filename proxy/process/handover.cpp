@@ -18,6 +18,8 @@
 
 #include "proxy/log/log.h"
 
+// syscalls[handover]: geteuid getsockopt sendmsg recvmsg recvfrom read write sendto unlink newfstatat|fstat
+
 namespace fairlead {
 namespace {
 

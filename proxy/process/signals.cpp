@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <initializer_list>
 
+// syscalls: read
+
 namespace fairlead {
 namespace {
 

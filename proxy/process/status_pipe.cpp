@@ -5,6 +5,8 @@
 
 #include <string>
 
+// syscalls: newfstatat|fstat fcntl write
+
 namespace fairlead {
 namespace {
 

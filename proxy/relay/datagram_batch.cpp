@@ -8,6 +8,8 @@
 #include <new>
 #include <span>
 
+// syscalls: mmap munmap madvise
+
 namespace fairlead {
 namespace {
 

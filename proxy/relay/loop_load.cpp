@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+// syscalls: getrusage
+
 namespace fairlead {
 
 bool LoopLoad::note_turn(TimeMs now) {

@@ -8,6 +8,8 @@
 
 #include "proxy/relay/tcp_relay.h"
 
+// syscalls: eventfd2 read write
+
 namespace fairlead {
 
 Mailbox::~Mailbox() = default;

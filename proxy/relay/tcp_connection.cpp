@@ -39,6 +39,8 @@
 // holds no pointer to it. Moving to another loop takes the same two steps, with bytes that came
 // meanwhile going along: between them nothing is sent and nothing new is started.
 
+// syscalls: getsockopt
+
 namespace fairlead {
 namespace {
 

@@ -32,6 +32,8 @@
 #include "proxy/relay/datagram_batch.h"
 #include "proxy/relay/udp_sessions.h"
 
+// syscalls: getsockopt
+
 namespace fairlead {
 namespace {
 

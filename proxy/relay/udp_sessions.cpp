@@ -30,6 +30,8 @@
 
 #include "proxy/mapping/error.h"
 
+// syscalls: getrandom
+
 namespace fairlead {
 namespace {
 

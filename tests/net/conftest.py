@@ -112,7 +112,8 @@ class Launcher:
             ready.wait_for("READY=1", proxy)
         proxy.serves_only_tcp = not any(m.endswith(("/udp", "/sctp")) for m in mappings)
         served = re.search(r"serve (\d+) sockets", proxy.log())
-        proxy.idle_sockets = int(served.group(1))
+        # And the one to whoever waits for READY=1.
+        proxy.idle_sockets = int(served.group(1)) + 1
         return proxy
 
     def close(self):

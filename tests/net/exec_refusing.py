@@ -17,9 +17,11 @@ import sys
 
 SYSCALLS = {
     "x86_64": {"socket": 41, "accept": 43, "accept4": 288, "pipe2": 293,
-               "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427},
+               "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
+               "capset": 126, "seccomp": 317, "landlock_create_ruleset": 444},
     "aarch64": {"socket": 198, "accept": 202, "accept4": 242, "pipe2": 59,
-                "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427},
+                "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427,
+                "capset": 91, "seccomp": 277, "landlock_create_ruleset": 444},
 }[platform.machine()]
 
 BPF_LD_W_ABS = 0x20

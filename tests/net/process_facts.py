@@ -8,7 +8,7 @@ CLOCK_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 SYS_PIDFD_GETFD = 438  # the same number on every architecture
 
 
-def _status_field(pid, name):
+def status_field(pid, name):
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         for line in status:
             if line.startswith(name + ":"):
@@ -18,15 +18,15 @@ def _status_field(pid, name):
 
 def resident_bytes(pid):
     """Memory of its own: anonymous pages, not the pages of the executable file."""
-    return int(_status_field(pid, "RssAnon").split()[0]) * 1024
+    return int(status_field(pid, "RssAnon").split()[0]) * 1024
 
 
 def threads(pid):
-    return int(_status_field(pid, "Threads"))
+    return int(status_field(pid, "Threads"))
 
 
 def wake_ups(pid):
-    return int(_status_field(pid, "voluntary_ctxt_switches"))
+    return int(status_field(pid, "voluntary_ctxt_switches"))
 
 
 def cpu_seconds(pid):

@@ -57,9 +57,9 @@ TEST(ListenFds, ErrorNamesTheVariable) {
 }
 
 /// A datagram socket under a name, as a service manager has it.
-class NotifySocket {
+class Manager {
  public:
-  explicit NotifySocket(const std::string& name) : fd_(::socket(AF_UNIX, SOCK_DGRAM, 0)) {
+  explicit Manager(const std::string& name) : fd_(::socket(AF_UNIX, SOCK_DGRAM, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::ranges::copy(name, address.sun_path);
@@ -77,29 +77,37 @@ class NotifySocket {
   FileDescriptor fd_;
 };
 
-TEST(SdNotify, ReachesAPathAndAnAbstractName) {
+TEST(NotifySocket, ReachesAPathAndAnAbstractName) {
   std::string pattern = ::testing::TempDir() + "fairlead-notify-XXXXXX";
   const std::string directory = ::mkdtemp(pattern.data());
   for (const std::string& name :
        {directory + "/notify", "@fairlead-test-" + std::to_string(::getpid())}) {
-    const NotifySocket socket(name);
-    ASSERT_TRUE(sd_notify(name.c_str(), "READY=1"));
-    EXPECT_EQ(socket.receive(), "READY=1") << name;
+    const Manager manager(name);
+    const auto socket = NotifySocket::open(name.c_str());
+    ASSERT_TRUE(socket) << socket.error().message;
+    ASSERT_TRUE(socket->send("READY=1"));
+    EXPECT_EQ(manager.receive(), "READY=1") << name;
   }
   std::filesystem::remove_all(directory);
 }
 
-TEST(SdNotify, DoesNothingWithoutASocket) {
-  EXPECT_TRUE(sd_notify(nullptr, "READY=1"));
-  EXPECT_TRUE(sd_notify("", "READY=1"));
+TEST(NotifySocket, NotifiesNobodyWithoutAName) {
+  for (const char* name : {static_cast<const char*>(nullptr), ""}) {
+    const auto socket = NotifySocket::open(name);
+    ASSERT_TRUE(socket);
+    EXPECT_TRUE(socket->send("READY=1"));
+  }
 }
 
-TEST(SdNotify, ErrorNamesTheSocket) {
-  EXPECT_EQ(sd_notify("/nonexistent/notify", "READY=1").error().message,
-            "NOTIFY_SOCKET \"/nonexistent/notify\": send: no such file or directory");
-  EXPECT_EQ(sd_notify("vsock:2:1234", "READY=1").error().message,
-            "NOTIFY_SOCKET \"vsock:2:1234\": accepted: a path or @name");
-  EXPECT_FALSE(sd_notify(("/" + std::string(200, 'x')).c_str(), "READY=1"));
+TEST(NotifySocket, ErrorNamesTheSocket) {
+  const auto error = [](const std::string& name) {
+    const auto socket = NotifySocket::open(name.c_str());
+    return socket ? "" : socket.error().message;
+  };
+  EXPECT_EQ(error("/nonexistent/notify"),
+            "NOTIFY_SOCKET \"/nonexistent/notify\": connect: no such file or directory");
+  EXPECT_EQ(error("vsock:2:1234"), "NOTIFY_SOCKET \"vsock:2:1234\": accepted: a path or @name");
+  EXPECT_NE(error("/" + std::string(200, 'x')), "");
 }
 
 /// Everything there is in a pipe, and whether its write end is closed.

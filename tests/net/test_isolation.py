@@ -1,0 +1,127 @@
+"""What a proxy that serves has given up, as the kernel tells it."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import process_facts
+import tcp
+from conftest import PublishedTcp, next_port
+from deadline import wait_until
+from proxy_process import BINARY, SANITIZED, refusing
+
+sandboxed = pytest.mark.skipif(SANITIZED, reason="sanitizers need files and to look at themselves")
+
+CAP_NET_ADMIN, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 12, 2, 19, 21
+USER = 4321
+
+
+def capabilities(proxy):
+    sets = {name: int(process_facts.status_field(proxy.pid, name), 16)
+            for name in ("CapInh", "CapPrm", "CapEff", "CapAmb")}
+    assert sets["CapInh"] == sets["CapAmb"] == 0
+    assert sets["CapPrm"] == sets["CapEff"]
+    return {bit for bit in range(64) if sets["CapEff"] >> bit & 1}
+
+
+def test_a_relay_has_no_privileges(published):
+    assert capabilities(published.proxy) == set()
+    assert process_facts.status_field(published.proxy.pid, "NoNewPrivs") == "1"
+
+
+@sandboxed
+def test_system_calls_are_filtered(published):
+    assert process_facts.status_field(published.proxy.pid, "Seccomp") == "2"
+
+
+@sandboxed
+def test_its_memory_is_hidden_from_its_user(launch):
+    """A process that is not dumpable belongs to root as far as /proc is concerned."""
+    published = PublishedTcp(launch, options=("-user", f"{USER}:{USER}"))
+    assert os.stat(f"/proc/{published.proxy.pid}/mem").st_uid == 0
+    published.backend.close()
+
+
+def test_entering_namespaces_keeps_what_that_takes(launch):
+    published = PublishedTcp(launch, options=("-container-netns", "auto"))
+    assert capabilities(published.proxy) <= {CAP_SYS_ADMIN, CAP_NET_ADMIN, CAP_DAC_READ_SEARCH,
+                                             CAP_SYS_PTRACE}
+    assert CAP_SYS_ADMIN in capabilities(published.proxy)
+    published.backend.close()
+
+
+def test_serves_as_another_user(launch):
+    """Also on a port that only root can bind."""
+    with tcp.listen() as backend:
+        address = tcp.address(backend)
+        proxy = launch.publish(f"127.0.0.1:81:{address[0]}:{address[1]}",
+                               options=("--user", f"{USER}:{USER + 1}"))
+        uids = process_facts.status_field(proxy.pid, "Uid").split()
+        gids = process_facts.status_field(proxy.pid, "Gid").split()
+        assert set(uids) == {str(USER)} and set(gids) == {str(USER + 1)}
+        assert process_facts.status_field(proxy.pid, "Groups") == ""
+        assert capabilities(proxy) == set()
+        with tcp.connect("127.0.0.1", 81) as client, tcp.accept(backend) as server:
+            tcp.exchange(client, server)
+
+
+def test_a_user_that_cannot_be_taken_on_is_an_error(launch):
+    """Nothing is served then, and dockerd is told."""
+    proxy = launch.start(["-p", f"127.0.0.1:{next_port()}:127.0.0.1:80", "--user", "0:0"],
+                         wrapper=["setpriv", "--reuid", str(USER), "--clear-groups"])
+    assert proxy.wait() == 1
+    assert "--user 0:0: setgroups: operation not permitted" in proxy.log()
+
+
+def test_ends_with_its_parent_also_as_another_user(launch):
+    """dockerd has the kernel end its proxies with it; a change of user makes the kernel forget."""
+    port = next_port()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"""
+import ctypes, os, sys, time
+child = os.fork()
+if child == 0:
+    ctypes.CDLL(None).prctl(1, 9)
+    os.execv({BINARY!r}, [{BINARY!r}, "-p", "127.0.0.1:{port}:127.0.0.1:80", "--user", "{USER}:{USER}"])
+print(child, flush=True)
+time.sleep(60)
+"""], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        child = int(parent.stdout.readline())
+        wait_until(lambda: process_facts.status_field(child, "Uid").split()[0] == str(USER),
+                   "the user is not changed")
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not pathlib.Path(f"/proc/{child}").exists(), "the proxy outlives its parent")
+
+
+def test_the_first_line_of_the_log_may_come_later(launch):
+    """The C library reads the time zone from a file when it is first asked for a date; no file can
+    be opened by then."""
+    port, nobody = next_port(2), next_port()
+    proxy = launch.docker("tcp", ("127.0.0.1", port), ("127.0.0.1", nobody),
+                          options=("-log-level", "warn"))
+    assert proxy.log() == ""
+    tcp.connect_in_vain("127.0.0.1", port)
+    proxy.wait_for_log("connection refused")
+
+
+@sandboxed
+@pytest.mark.parametrize("call, consequence", [
+    ("seccomp", "the proxy may make any system call"),
+    ("landlock_create_ruleset", "the proxy keeps the right to open files"),
+    ("capset", "the proxy keeps its capabilities"),
+])
+def test_serves_on_kernels_that_lack_a_part(launch, call, consequence):
+    with tcp.listen() as backend:
+        address = tcp.address(backend)
+        port = next_port()
+        proxy = launch.publish(f"127.0.0.1:{port}:{address[0]}:{address[1]}",
+                               wrapper=refusing("ENOSYS", call))
+        assert proxy.log().count(consequence) == 1
+        with tcp.connect("127.0.0.1", port) as client, tcp.accept(backend) as server:
+            tcp.exchange(client, server)
