@@ -155,6 +155,10 @@ Result<void> Takeover::confirm() {
   if (::send(connection_.get(), &kTaken, sizeof kTaken, MSG_NOSIGNAL) < 0) {
     return failed("confirm the handover", errno);
   }
+  // The other closes the connection when it accepts no more. If it takes long about it, clients are
+  // served by either.
+  char nothing = 0;
+  (void)::recv(connection_.get(), &nothing, sizeof nothing, 0);
   return {};
 }
 
@@ -275,12 +279,21 @@ void HandoverOffer::hear() {
     engine_.wait(*this, kPeer, peer_.get(), POLLIN);
   } else if (result == sizeof said && said == kTaken) {
     overdue_.unlink();
-    engine_.close(std::move(peer_));
     engine_.close(std::move(socket_));
     taken_();
+    engine_.defer(*this);
   } else {
     log_warn("handover at " + path_ + ": the new proxy has failed, this one goes on");
     dismiss();
+  }
+}
+
+void HandoverOffer::on_deferred() {
+  // The owner stops accepting after this turn, and the kernel learns of it in the next.
+  if (std::exchange(stopping_, true)) {
+    engine_.close(std::move(peer_));
+  } else {
+    engine_.defer(*this);
   }
 }
 

@@ -3,9 +3,9 @@
 // The proxy that serves listens at a UNIX socket, too. A new one that is started with the same path
 // connects to it and is sent duplicates of all listening sockets (SCM_RIGHTS, unix(7)). It serves
 // the mappings it was given from those, opens what is missing, takes over the path and then says so
-// in one byte; from that moment the old one stops accepting and drains. Until then nothing has
-// changed for the old one: a new one that fails goes away and leaves it as it was. The sockets are
-// never closed by both, so that clients in their queues find someone in any case.
+// in one byte; the old one stops accepting, closes the connection and drains. Until then nothing
+// has changed for the old one: a new one that fails goes away and leaves it as it was. The sockets
+// are never closed by both, so that clients in their queues find someone in any case.
 //
 // Only the same user, or root, is answered (SO_PEERCRED), and the path has mode 0600.
 
@@ -38,7 +38,8 @@ class Takeover {
 
   /// What the other serves from. To be taken from here.
   std::vector<FileDescriptor>& sockets() { return sockets_; }
-  /// Has the other stop. Without this it goes on, whatever became of us.
+  /// Has the other stop accepting, and waits until it has, 10 seconds at most. Without this it goes
+  /// on, whatever became of us.
   Result<void> confirm();
 
  private:
@@ -71,6 +72,7 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
   HandoverOffer(Engine& engine, Deadlines& deadlines, std::string path, FileDescriptor socket);
 
   void on_completion(Completion completion) override;
+  void on_deferred() override;
   void on_deadline(Deadline& deadline) override;
   void accept();
   void greet(FileDescriptor peer);
@@ -92,6 +94,8 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
   FileDescriptor peer_;
   std::vector<int> to_send_;
   std::size_t sent_ = 0;
+  /// The owner has been told that a new proxy has taken over.
+  bool stopping_ = false;
   DeadlineList unconfirmed_;
   Deadline overdue_;
 };
