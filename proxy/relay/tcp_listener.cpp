@@ -11,11 +11,11 @@ namespace fairlead {
 
 TcpListener::TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host,
                          const Endpoint& backend)
-    : socket_(std::move(socket)),
+    : relay_(loop.tcp.lock()),
+      socket_(std::move(socket)),
       host_(host),
       backend_(backend),
       access_(loop.settings.access_rules, Protocol::tcp, host.port) {
-  relay_ = loop.tcp.lock();
   if (!relay_) loop.tcp = relay_ = std::make_shared<TcpRelay>(loop);
 }
 

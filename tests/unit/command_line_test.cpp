@@ -12,13 +12,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-CommandLine parse(std::vector<const char*> arguments) {
+CommandLine parse(const std::vector<const char*>& arguments) {
   auto line = parse_command_line(arguments);
   EXPECT_TRUE(line) << line.error().message;
   return line ? *line : CommandLine{};
 }
 
-std::string refusal(std::vector<const char*> arguments) {
+std::string refusal(const std::vector<const char*>& arguments) {
   const auto line = parse_command_line(arguments);
   return line ? "" : line.error().message;
 }

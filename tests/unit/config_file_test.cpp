@@ -115,7 +115,7 @@ TEST(ConfigSource, NamedThenEnvironmentThenDefault) {
 }
 
 TEST(ConfigFile, ASourceNeedsANamespace) {
-  const auto resolve = [](std::vector<Assignment> assignments) {
+  const auto resolve = [](const std::vector<Assignment>& assignments) {
     const auto options = resolve_options({"/nonexistent/f", {}}, FileMappings::used, assignments);
     return options ? "" : options.error().message;
   };

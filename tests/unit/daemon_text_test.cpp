@@ -69,7 +69,7 @@ TEST_P(RemovalIsTheOppositeOfSetting, ToTheByte) {
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    , RemovalIsTheOppositeOfSetting,
+    Every, RemovalIsTheOppositeOfSetting,
     ::testing::Values(
         "{}", " {\n\n}\n", "{\"a\":1}", "{ \"a\" : 1 }\n", "{\r\n  \"a\": [],\r\n  \"b\": {}\r\n}",
         "\xef\xbb\xbf{\n  \"log-opts\": {\"max-size\": \"10m\"},\n\n  \"mtu\": 1e3}\n\n",

@@ -13,13 +13,13 @@ using ::testing::StartsWith;
 
 using Arguments = std::vector<const char*>;
 
-DockerCommandLine parse(Arguments arguments) {
+DockerCommandLine parse(const Arguments& arguments) {
   auto line = parse_docker_command_line("docker-proxy", arguments);
   EXPECT_TRUE(line) << line.error().stderr_text;
   return line ? *line : DockerCommandLine{};
 }
 
-std::string refusal(Arguments arguments) {
+std::string refusal(const Arguments& arguments) {
   const auto line = parse_docker_command_line("docker-proxy", arguments);
   return line ? "" : line.error().stderr_text.substr(0, line.error().stderr_text.find('\n'));
 }

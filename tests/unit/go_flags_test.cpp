@@ -38,7 +38,7 @@ struct Program {
   std::string word;
   std::string secret;
 
-  std::expected<void, FlagsExit> run(std::vector<const char*> arguments) {
+  std::expected<void, FlagsExit> run(const std::vector<const char*>& arguments) {
     GoFlags flags;
     flags.add_string("other", "other name", other);
     flags.add_int("count", "count things", count);
@@ -60,8 +60,8 @@ struct Program {
 };
 
 /// The first line on stderr, or empty. Checks that the usage follows and the exit code is 2.
-std::string error_line(std::vector<const char*> arguments) {
-  const auto parsed = Program().run(std::move(arguments));
+std::string error_line(const std::vector<const char*>& arguments) {
+  const auto parsed = Program().run(arguments);
   if (parsed) return "";
   const std::string& text = parsed.error().stderr_text;
   const std::size_t end = text.find('\n');

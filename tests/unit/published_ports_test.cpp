@@ -24,13 +24,14 @@ std::vector<Mapping> mappings(std::initializer_list<const char*> texts) {
 Endpoint endpoint(const char* ip, std::uint16_t port) { return {*IpAddress::parse(ip), port}; }
 
 std::vector<PortPlan> plan(std::initializer_list<const char*> texts,
-                           std::vector<PassedSocket> passed = {}) {
+                           const std::vector<PassedSocket>& passed = {}) {
   const auto planned = plan_ports(mappings(texts), passed);
   EXPECT_TRUE(planned) << planned.error().message;
   return planned ? *planned : std::vector<PortPlan>{};
 }
 
-std::string refusal(std::initializer_list<const char*> texts, std::vector<PassedSocket> passed) {
+std::string refusal(std::initializer_list<const char*> texts,
+                    const std::vector<PassedSocket>& passed) {
   const auto planned = plan_ports(mappings(texts), passed);
   return planned ? "" : planned.error().message;
 }
