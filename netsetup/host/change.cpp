@@ -31,6 +31,8 @@ struct Course {
   const Networks& from;
   Networks& to;
   Extent extent;
+  RuleSet rules_before = plan(from);
+  RuleSet rules_after = plan(to);
 };
 
 void prepare(const Networks& from, Networks& wanted) {
@@ -81,8 +83,8 @@ Result<void> change_sysctls(Host& host, State& state, const Networks& to) {
 }
 
 Result<void> change_rules(Host& host, State& state, const Course& course) {
-  const RuleSet before = plan(course.from);
-  const RuleSet after = plan(course.to);
+  const RuleSet& before = course.rules_before;
+  const RuleSet& after = course.rules_after;
   const auto backend = host.choose_backend(after);
   if (!backend) return std::unexpected(backend.error());
   if (course.to.empty()) {
@@ -216,10 +218,15 @@ Result<void> change(Host& host, State& state, Networks wanted, Extent extent, No
   prepare(state.networks, wanted);
   const Unfinished unfinished{without_those_equal(state.networks, wanted),
                               without_those_equal(wanted, state.networks)};
+  const Networks before = state.networks;
+  const Course course{before, wanted, extent};
+  // Where it is not there, nothing could be taken back either.
+  if (auto chosen = host.choose_backend(course.rules_after); !chosen) {
+    return std::unexpected(chosen.error());
+  }
   if (auto saved = host.save_unfinished(unfinished); !saved) return saved;
 
-  const Networks before = state.networks;
-  auto done = carry_out(host, state, {before, wanted, extent}, notes);
+  auto done = carry_out(host, state, course, notes);
   if (done) done = host.remove_unfinished();
   if (done) {
     state.networks = std::move(wanted);

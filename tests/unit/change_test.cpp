@@ -20,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 /// Thrown where a run is killed.
 struct Killed {};
@@ -37,6 +38,7 @@ class ScriptedHost final : public Host {
   std::optional<RuleSet> rules;
   std::map<pid_t, std::vector<Mapping>> proxies;
   std::set<std::string> lost_namespaces;
+  bool has_backend = true;
   State saved;
   std::optional<Unfinished> unfinished;
 
@@ -88,7 +90,10 @@ class ScriptedHost final : public Host {
     return wanted.empty() ? std::vector<SysctlRecord>() : records;
   }
 
-  Result<Backend> choose_backend(const RuleSet& /*wanted*/) override { return Backend::nftables; }
+  Result<Backend> choose_backend(const RuleSet& /*wanted*/) override {
+    if (!has_backend) return failed("there is no back end");
+    return Backend::nftables;
+  }
 
   Result<void> install_rules(const RuleSet* from, const RuleSet& to) override {
     return step("rules", [&] {
@@ -238,6 +243,10 @@ std::vector<Transition> transitions() {
   moved[1].containers[0].addresses[0] = ip("10.1.0.77");
   moved[1].mtu = 1400;
   const Networks one = {both[0]};
+  Networks alone = both;
+  alone[1].containers.pop_back();
+  Networks unpublished = both;
+  unpublished[1].containers[1].ports.clear();
   return {{"everything is made", {}, both},
           {"everything goes", both, {}},
           {"another mode", both, proxied},
@@ -246,6 +255,10 @@ std::vector<Transition> transitions() {
           {"a container moves", both, moved},
           {"a network comes", one, both},
           {"a network goes", both, one},
+          {"a container comes", alone, unpublished},
+          {"a container goes", unpublished, alone},
+          {"its first ports come", unpublished, both},
+          {"its last ports go", both, unpublished},
           {"from kernel to proxy", sample_networks(Mode::dnat), proxied}};
 }
 
@@ -279,6 +292,39 @@ TEST(Change, AFailureOfAnyStepLeavesWhatWasThere) {
       expect_same(host, before, where);
       ASSERT_LT(step, 100);
     }
+  }
+}
+
+TEST(Change, ABackEndThatIsNotThereIsMissedBeforeTheFirstStep) {
+  for (const Transition& transition : transitions()) {
+    State state;
+    ScriptedHost host = host_at(transition.from, state);
+    host.has_backend = false;
+    Notes notes;
+    ASSERT_FALSE(change(host, state, transition.to, Extent::differences, notes));
+    EXPECT_THAT(host.steps, IsEmpty()) << transition.name;
+  }
+}
+
+TEST(Change, AReloadThatFailsAnywhereIsMadeGoodByTheNext) {
+  const Networks networks = sample_networks(Mode::both);
+  bool failed_once = true;
+  for (int step = 0; failed_once; ++step) {
+    State state;
+    ScriptedHost host = host_at(networks, state);
+    const ScriptedHost before = host;
+    host.links.erase(host.links.begin());
+    host.rules.reset();
+    host.proxies.erase(host.proxies.begin());
+    host.steps_left = step;
+    Notes notes;
+    failed_once = !change(host, state, networks, Extent::everything, notes);
+    const std::string where = "step " + std::to_string(step);
+    EXPECT_EQ(host.unfinished, std::nullopt) << where;
+    ASSERT_TRUE(change(host, state, networks, Extent::everything, notes)) << where;
+    expect_same(host, before, where);
+    EXPECT_EQ(host.saved, state) << where;
+    ASSERT_LT(step, 100);
   }
 }
 
