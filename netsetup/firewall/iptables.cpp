@@ -77,12 +77,12 @@ Result<void> remove_from(const Tools& tools) {
 
 /// Makes ours what `before` says after a change that failed between two tables.
 void roll_back(const Tools& tools, const IptablesPresent& before) {
-  const auto present = read_present(tools);
-  if (!present) return;
-  const std::string text = before.tables.empty() ? iptables_remove_text(*present)
-                                                 : iptables_change_text(*present, before.tables);
   // The error of the change is the one to tell.
-  static_cast<void>(restore(tools, text));
+  if (before.tables.empty()) {
+    static_cast<void>(remove_from(tools));
+  } else if (const auto present = read_present(tools)) {
+    static_cast<void>(restore(tools, iptables_change_text(*present, before.tables)));
+  }
 }
 
 bool concerns(const RuleSet& rules, Family family) {

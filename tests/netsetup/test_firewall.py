@@ -9,7 +9,6 @@ import pytest
 
 import tcp
 from deadline import wait_until
-from fairlead_net import output_of
 from lab import HOST, HOST6, REMOTE, Lab, Probe, run_probes
 
 BACKENDS = ("nftables", "iptables")
@@ -274,5 +273,4 @@ def test_without_a_firewall_only_the_proxy_publishes(make_lab):
     lab = make_lab("--firewall", "none", network=("--mode", "proxy"))
     lab.net("publish", "web", "c1", "8080:80")
     assert reaches(lab)
-    assert output_of("nft", "list", "ruleset") == ""
     assert "fairlead" not in lab.run("host", "nft", "list", "ruleset")
