@@ -166,6 +166,7 @@ def test_a_port_that_somebody_listens_on_is_refused(web, mode, kind, address, po
 
 @pytest.mark.parametrize("port, code, message", [
     ("65536:80", 2, "65536"),
+    ("65000-65536:1000-1536", 2, "65536"),
     ("8080", 2, "accepted: [HOST-IP:]HOST-PORT"),
     ("8080-8081:80", 2, "2 host ports cannot lead to 1"),
     ("127.0.0.1:8080:80/icmp", 2, "no protocol"),
@@ -180,6 +181,17 @@ def test_what_cannot_be_published_is_refused(web, port, code, message):
         net("publish", "web", "c1", port)
     assert refused.value.code == code and message in refused.value.message
     assert net.container("c1")["proxy"] == {"pid": pid, "running": True}
+
+
+def test_every_port_of_the_host_may_be_published_and_no_port_twice(web):
+    net = web("dnat")
+    net("publish", "web", "c1", "1-65535:1-65535", "1-65535:1-65535/udp")
+    with service(80) as listener:
+        assert answers(listener, "10.5.0.1", 80)
+    for port in ("65535:80", "127.0.0.1:1:80/udp"):
+        with pytest.raises(Failed, match="both publish the same host port"):
+            net("publish", "web", "c1", port)
+    assert net("check") == ""
 
 
 def test_what_the_kernel_cannot_translate_is_refused(web):
