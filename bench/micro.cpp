@@ -130,14 +130,14 @@ void find_session(benchmark::State& state) {
                .access = {{}, Protocol::udp, host.port}};
   const auto count = static_cast<std::uint32_t>(state.range(0));
   for (std::uint32_t i = 0; i < count; ++i) {
-    if (sessions->open(port, flow_of(i)) == nullptr) {
+    if (sessions->open({&port, flow_of(i)}) == nullptr) {
       state.SkipWithError("no session");
       return;
     }
   }
   std::uint32_t next = 0;
   for ([[maybe_unused]] auto _ : state) {
-    UdpSession* session = sessions->find(port, flow_of(next));
+    UdpSession* session = sessions->find({&port, flow_of(next)});
     sessions->touch(*session);
     benchmark::DoNotOptimize(session);
     next = (next * 5 + 1) % count;

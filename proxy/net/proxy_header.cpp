@@ -183,7 +183,9 @@ Result<std::optional<ProxyHeader>> read_v2(std::string_view bytes, Protocol tran
   if (bytes.size() < kV2FixedBytes + length) return std::nullopt;
 
   ProxyHeader header{kV2FixedBytes + length, std::nullopt};
-  if (told && protocol == transport_number(transport)) {
+  // A front end may have a client's queries on a stream and pass them on as datagrams: dnsdist says
+  // STREAM of those that came by TCP or TLS.
+  if (told && (protocol == kStream || transport == Protocol::udp)) {
     header.addresses =
         read_block(bytes.substr(kV2FixedBytes), family == kInet ? Family::v4 : Family::v6);
   }

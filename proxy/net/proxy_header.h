@@ -43,15 +43,17 @@ struct ProxyHeader {
   /// What follows is the client's.
   std::size_t size_bytes = 0;
   /// Nothing when the header says that the addresses of the connection itself are to be used
-  /// (UNKNOWN, LOCAL, UNSPEC), or tells those of another transport (UNIX sockets).
+  /// (UNKNOWN, LOCAL, UNSPEC), or tells those of another transport (UNIX sockets, datagrams at the
+  /// beginning of a stream).
   std::optional<AddressPair> addresses;
 
   bool operator==(const ProxyHeader&) const = default;
 };
 
-/// The header, of either version, that `bytes` begin with. Nothing while it is not complete: then
-/// all of `bytes` belong to it. The error says what is wrong; the connection must then be ended
-/// (sections 2.1 and 2.2). Extensions are skipped unread, and so is a checksum among them.
+/// The header, of either version, that `bytes` begin with; with UDP, that a datagram begins with,
+/// of version 2. Nothing while it is not complete: then all of `bytes` belong to it. The error says
+/// what is wrong; the connection must then be ended (sections 2.1 and 2.2). Extensions are skipped
+/// unread, and so is a checksum among them.
 Result<std::optional<ProxyHeader>> read_proxy_header(std::string_view bytes, Protocol transport);
 
 }  // namespace fairlead

@@ -237,9 +237,9 @@ constexpr std::array kDefinitions = {
                      "(TCP) or v2 (TCP, and before each UDP datagram) (default: none)",
                      set_proxy_protocol},
     OptionDefinition{"accept-proxy-protocol", 0, "Addresses", "CIDR[,CIDR]...",
-                     "TCP connections from these addresses are those of front ends and begin with "
-                     "a PROXY protocol header, of either version, that tells who the client is. "
-                     "May be given any number of times",
+                     "TCP connections and UDP datagrams from these addresses are those of front "
+                     "ends and begin with a PROXY protocol header, datagrams with one of v2, that "
+                     "tells who the client is. May be given any number of times",
                      set_accept_proxy_protocol},
     OptionDefinition{"allow", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
                      "serve these clients and no others, on all ports or on some of this host, as "

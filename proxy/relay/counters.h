@@ -27,14 +27,14 @@ struct Counters {
   Count clients_over_limit = 0;
   /// Over which nothing passed for --idle-timeout or --half-closed-timeout.
   Count connections_timed_out = 0;
-  /// Connections of front ends that began with no PROXY header, or a wrong one.
-  Count proxy_headers_refused = 0;
   /// Times that accepting stopped for want of descriptors or memory, or at --max-connections.
   Count accept_pauses = 0;
 
   // All.
   /// Connections and datagrams that --allow and --deny did not admit.
   Count clients_denied = 0;
+  /// Connections and datagrams of front ends that began with no PROXY header, or a wrong one.
+  Count proxy_headers_refused = 0;
 
   // UDP.
   Count sessions_opened = 0;

@@ -71,6 +71,12 @@ int DatagramBatch::receive(Engine& engine, int fd) {
   return count;
 }
 
+void DatagramBatch::drop_front(std::size_t index, std::size_t size_bytes) {
+  iovec& piece = tables_->pieces[index];
+  piece.iov_base = static_cast<std::byte*>(piece.iov_base) + size_bytes;
+  tables_->headers[index].msg_len -= static_cast<unsigned>(size_bytes);
+}
+
 Message DatagramBatch::message(std::size_t index) const {
   const mmsghdr& received = tables_->headers[index];
   Message message{.data = static_cast<std::byte*>(tables_->pieces[index].iov_base),

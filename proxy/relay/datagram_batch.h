@@ -56,6 +56,8 @@ class DatagramBatch {
   int receive(Engine& engine, int fd);
 
   Message message(std::size_t index) const;
+  /// Takes the first bytes off a message. REQUIRES: it is one datagram, of at least that size.
+  void drop_front(std::size_t index, std::size_t size_bytes);
   /// REQUIRES: the socket is not connected.
   const SocketAddress& source(std::size_t index) const { return tables_->sources[index]; }
   const msghdr& header(std::size_t index) const { return tables_->headers[index].msg_hdr; }

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <iterator>
@@ -95,12 +94,10 @@ Introductions::~Introductions() {
 }
 
 bool Introductions::is_front_end(const Client& client) const {
-  const std::vector<Subnet>& front_ends = loop_.settings.front_ends;
-  if (front_ends.empty()) return false;
+  if (loop_.settings.front_ends.empty()) return false;
   SocketAddress peer;
   if (loop_.engine.peer_address(client.socket.get(), peer) < 0) return false;
-  return std::ranges::any_of(
-      front_ends, [ip = peer.endpoint().ip](const Subnet& subnet) { return subnet.contains(ip); });
+  return loop_.settings.is_front_end(peer.endpoint().ip);
 }
 
 void Introductions::begin(Client client, Acceptor& acceptor) {

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -43,8 +44,13 @@ struct RelaySettings {
   std::vector<AccessRule> access_rules{};
   /// How the backend is told who the client is.
   ProxyProtocol proxy_protocol = ProxyProtocol::none;
-  /// TCP connections from here begin with a PROXY header.
+  /// TCP connections and UDP datagrams from here begin with a PROXY header.
   std::vector<Subnet> front_ends{};
+
+  bool is_front_end(const IpAddress& ip) const {
+    return std::ranges::any_of(front_ends,
+                               [&ip](const Subnet& subnet) { return subnet.contains(ip); });
+  }
 };
 
 class Mailbox;

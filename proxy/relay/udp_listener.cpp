@@ -6,6 +6,9 @@
 // connected socket. Equal datagrams leave as one segmented send, so a flood costs one system call
 // in and one out for 64 datagrams. Order is kept within a session; between sessions UDP has none.
 //
+// What a front end sends begins with a PROXY header, which is taken off; one that is wrong is the
+// datagram's end. Its datagrams must not be merged by the kernel, as each has a header of its own.
+//
 // Towards the client: each session waits for its backend socket and does the same the other way,
 // through the listening socket, with the address the client wrote to as source.
 //
@@ -27,7 +30,7 @@
 #include <array>
 #include <utility>
 
-#include "proxy/mapping/error.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/relay/admission.h"
 #include "proxy/relay/datagram_batch.h"
 #include "proxy/relay/udp_sessions.h"
@@ -77,7 +80,8 @@ void UdpListener::start() {
   // An unconnected socket reports ICMP errors only if asked to, and a passed one may have been:
   // nothing here could do anything about them. Setting 0 empties the queue, too.
   engine.set_option(fd, IPPROTO_IP, IP_RECVERR, 0);
-  engine.set_option(fd, SOL_UDP, UDP_GRO, 1);
+  // A passed socket may have it set.
+  engine.set_option(fd, SOL_UDP, UDP_GRO, port_.loop.settings.front_ends.empty() ? 1 : 0);
   set_datagram_buffers(engine, fd, kListenerBufferBytes);
   wait();
 }
@@ -109,9 +113,19 @@ void UdpListener::relay(DatagramBatch& batch, std::size_t count) {
   MessageChain chain;
   UdpSession* session = nullptr;
   for (std::size_t i = 0; i < count; ++i) {
-    const UdpFlow flow = UdpFlow::of(batch.source(i), batch.header(i));
+    UdpSessionKey key{&port_, UdpFlow::of(batch.source(i), batch.header(i))};
+    std::optional<AddressPair> told;
+    if (is_front_end(key.flow)) {
+      const auto taken = take_header(batch, i);
+      if (!taken) {
+        refuse(key.flow, taken.error().message);
+        continue;
+      }
+      told = *taken;
+      if (told) key.told = &*told;
+    }
     // Datagrams of one client tend to come in a row.
-    if (session == nullptr || session->key().flow != flow) session = session_of(flow);
+    if (session == nullptr || session->key() != key) session = session_of(key);
     if (session == nullptr) {
       port_.loop.counters.datagrams_dropped += batch.message(i).datagrams();
       continue;
@@ -122,17 +136,45 @@ void UdpListener::relay(DatagramBatch& batch, std::size_t count) {
   for (std::size_t i = 0; i < in_line_count; ++i) in_line[i]->relay_to_backend(batch, chain);
 }
 
-bool UdpListener::admits(const UdpFlow& flow) {
+bool UdpListener::is_front_end(const UdpFlow& flow) const {
+  const RelaySettings& settings = port_.loop.settings;
+  return !settings.front_ends.empty() &&
+         settings.is_front_end(IpAddress::from_bytes(Family::v6, flow.client.s6_addr));
+}
+
+Result<std::optional<AddressPair>> UdpListener::take_header(DatagramBatch& batch,
+                                                            std::size_t index) {
+  const Message message = batch.message(index);
+  const auto read =
+      read_proxy_header({reinterpret_cast<const char*>(message.data), message.size}, Protocol::udp);
+  if (!read) return std::unexpected(read.error());
+  const std::optional<ProxyHeader>& header = *read;
+  if (!header) return failed("the datagram ended before it was complete");
+  batch.drop_front(index, header->size_bytes);
+  return header->addresses;
+}
+
+void UdpListener::refuse(const UdpFlow& flow, std::string_view reason) {
+  Loop& loop = port_.loop;
+  ++loop.counters.proxy_headers_refused;
+  ++loop.counters.datagrams_dropped;
+  loop.shared.header_failures.warn(
+      loop.engine.now(), fmt::format("PROXY header of {} to {}: {}",
+                                     flow.client_address(port_.family).endpoint().to_string(),
+                                     port_.host.to_string(), reason));
+}
+
+bool UdpListener::admits(const UdpSessionKey& key) {
   if (port_.access.empty()) return true;
-  const Endpoint client = flow.client_address(port_.family).endpoint();
+  const Endpoint client = key.addresses().client;
   if (port_.access.admits(client.ip)) return true;
   note_denied(port_.loop, client, port_.host);
   return false;
 }
 
-UdpSession* UdpListener::session_of(const UdpFlow& flow) {
-  UdpSession* session = port_.sessions->find(port_, flow);
-  if (session == nullptr) return admits(flow) ? port_.sessions->open(port_, flow) : nullptr;
+UdpSession* UdpListener::session_of(const UdpSessionKey& key) {
+  UdpSession* session = port_.sessions->find(key);
+  if (session == nullptr) return admits(key) ? port_.sessions->open(key) : nullptr;
   port_.sessions->touch(*session);
   return session;
 }

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <string_view>
 
 #include "proxy/engine/engine.h"
+#include "proxy/mapping/error.h"
 #include "proxy/relay/listener.h"
 #include "proxy/relay/udp_port.h"
 #include "proxy/relay/udp_session.h"
@@ -28,8 +31,14 @@ class UdpListener final : public Listener, private Handler {
   void on_completion(Completion completion) override;
   void wait();
   void relay(DatagramBatch& batch, std::size_t count);
-  bool admits(const UdpFlow& flow);
-  UdpSession* session_of(const UdpFlow& flow);
+  /// Whether the sender is one of --accept-proxy-protocol.
+  bool is_front_end(const UdpFlow& flow) const;
+  /// Takes the PROXY header off a message; what it says of the client, if anything.
+  static Result<std::optional<AddressPair>> take_header(DatagramBatch& batch, std::size_t index);
+  /// Counts and logs a datagram of a front end that has no header, or a wrong one.
+  void refuse(const UdpFlow& flow, std::string_view reason);
+  bool admits(const UdpSessionKey& key);
+  UdpSession* session_of(const UdpSessionKey& key);
 
   UdpPort port_;
   bool retired_ = false;

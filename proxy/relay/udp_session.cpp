@@ -12,8 +12,18 @@ namespace fairlead {
 
 static_assert(sizeof(UdpSession) <= 160, "one for each client, as the header says");
 
-UdpSession::UdpSession(UdpPort& port, const UdpFlow& flow, FileDescriptor backend)
-    : port_(port), key_{&port, flow}, backend_(std::move(backend)) {}
+AddressPair UdpSessionKey::addresses() const {
+  if (told != nullptr) return *told;
+  const IpAddress host =
+      flow.has_host() ? IpAddress::from_bytes(Family::v6, flow.host.s6_addr) : port->host.ip;
+  return {flow.client_address(port->family).endpoint(), {host, port->host.port}};
+}
+
+UdpSession::UdpSession(const UdpSessionKey& key, FileDescriptor backend)
+    : port_(*key.port),
+      flow_(key.flow),
+      told_(key.told == nullptr ? nullptr : std::make_unique<const AddressPair>(*key.told)),
+      backend_(std::move(backend)) {}
 
 void UdpSession::wait() { port_.loop.engine.wait(*this, kReadable, backend_.get(), POLLIN); }
 
@@ -53,12 +63,7 @@ void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain
 std::string UdpSession::proxy_header() const {
   const ProxyProtocol version = port_.loop.settings.proxy_protocol;
   if (version == ProxyProtocol::none) return {};
-  const UdpFlow& flow = key_.flow;
-  const IpAddress host =
-      flow.has_host() ? IpAddress::from_bytes(Family::v6, flow.host.s6_addr) : port_.host.ip;
-  return encode_proxy_header(
-      version, Protocol::udp,
-      {flow.client_address(port_.family).endpoint(), {host, port_.host.port}});
+  return encode_proxy_header(version, Protocol::udp, key().addresses());
 }
 
 void UdpSession::on_completion(Completion) {
@@ -84,12 +89,12 @@ bool UdpSession::relay_to_client() {
     return false;
   }
   port_.sessions->touch(*this);
-  DatagramSender sender(port_.loop.engine, port_.socket.get(), to_client_, key_.flow, port_.family);
+  DatagramSender sender(port_.loop.engine, port_.socket.get(), to_client_, flow_, port_.family);
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) sender.send(batch.message(i));
   const SendTotals& totals = sender.finish();
   port_.loop.counters.datagrams_to_client += totals.datagrams;
   port_.loop.counters.bytes_to_client += totals.bytes;
-  if (totals.dropped > 0) count_drops(totals, key_.flow.client_address(port_.family).endpoint());
+  if (totals.dropped > 0) count_drops(totals, flow_.client_address(port_.family).endpoint());
   return true;
 }
 

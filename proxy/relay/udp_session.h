@@ -5,10 +5,12 @@
 #include <array>
 #include <boost/intrusive/unordered_set_hook.hpp>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "proxy/engine/engine.h"
 #include "proxy/net/file_descriptor.h"
+#include "proxy/net/proxy_header.h"
 #include "proxy/relay/datagram_batch.h"
 #include "proxy/relay/datagram_sender.h"
 #include "proxy/relay/deadlines.h"
@@ -17,12 +19,25 @@
 
 namespace fairlead {
 
-/// What a session is found by.
+/// What a session is found by. A front end may send on behalf of many clients from one socket:
+/// each has a session, and so an address of its own for the service, and all are answered at that
+/// socket.
 struct UdpSessionKey {
-  const UdpPort* port;
+  UdpPort* port;
+  /// With whom datagrams are exchanged.
   UdpFlow flow;
+  /// What the front end has said of the client; nothing: the flow's own addresses count.
+  const AddressPair* told = nullptr;
 
-  bool operator==(const UdpSessionKey&) const = default;
+  /// The client's address and the one it wrote to: for the backend, and for every decision about
+  /// clients.
+  AddressPair addresses() const;
+
+  bool operator==(const UdpSessionKey& other) const {
+    if (port != other.port || flow != other.flow) return false;
+    if (told == nullptr || other.told == nullptr) return told == other.told;
+    return *told == *other.told;
+  }
 };
 
 /// For each message of a batch, the next one of the same session.
@@ -38,9 +53,9 @@ class UdpSession final : public Handler,
                          public boost::intrusive::unordered_set_base_hook<> {
  public:
   /// `backend` is connected.
-  UdpSession(UdpPort& port, const UdpFlow& flow, FileDescriptor backend);
+  UdpSession(const UdpSessionKey& key, FileDescriptor backend);
 
-  const UdpSessionKey& key() const { return key_; }
+  UdpSessionKey key() const { return {&port_, flow_, told_.get()}; }
 
   int backend_fd() const { return backend_.get(); }
   bool is_closing() const { return closing_; }
@@ -70,7 +85,8 @@ class UdpSession final : public Handler,
   void count_drops(const SendTotals& totals, const Endpoint& destination);
 
   UdpPort& port_;
-  UdpSessionKey key_;
+  const UdpFlow flow_;
+  const std::unique_ptr<const AddressPair> told_;
   FileDescriptor backend_;
   DatagramPath to_backend_;
   DatagramPath to_client_;

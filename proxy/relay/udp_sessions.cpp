@@ -64,11 +64,20 @@ UdpSessionHash::UdpSessionHash() {
 }
 
 std::size_t UdpSessionHash::operator()(const UdpSessionKey& key) const {
+  std::uint64_t hash = reinterpret_cast<std::uintptr_t>(key.port);
+  const auto add = [&](std::uint64_t a, std::uint64_t b) {
+    hash = fold(a ^ seed_[0], b ^ seed_[1] ^ hash);
+  };
   std::uint64_t words[6] = {};
   std::memcpy(words, &key.flow, sizeof key.flow);
-  std::uint64_t hash = reinterpret_cast<std::uintptr_t>(key.port);
-  for (std::size_t i = 0; i < std::size(words); i += 2) {
-    hash = fold(words[i] ^ seed_[0], words[i + 1] ^ seed_[1] ^ hash);
+  for (std::size_t i = 0; i < std::size(words); i += 2) add(words[i], words[i + 1]);
+  if (key.told != nullptr) {
+    for (const Endpoint& end : {key.told->client, key.told->host}) {
+      std::uint64_t address[2] = {};
+      std::memcpy(address, end.ip.bytes().data(), end.ip.bytes().size());
+      add(address[0], address[1]);
+      add(end.port, 0);
+    }
   }
   return hash;
 }
@@ -102,18 +111,18 @@ std::size_t UdpSessions::configured_limit() const {
   return limit > 0 ? limit : std::numeric_limits<std::size_t>::max();
 }
 
-UdpSession* UdpSessions::find(const UdpPort& port, const UdpFlow& flow) {
-  const auto found = table_.find(UdpSessionKey{&port, flow});
+UdpSession* UdpSessions::find(const UdpSessionKey& key) {
+  const auto found = table_.find(key);
   return found == table_.end() ? nullptr : &*found;
 }
 
-UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
+UdpSession* UdpSessions::open(const UdpSessionKey& key) {
   if (loop_.engine.now() >= shortage_ends_) limit_ = configured_limit();
   evict_down_to(limit_ - 1);
-  FileDescriptor backend = connected_socket(port, flow);
+  FileDescriptor backend = connected_socket(key);
   if (!backend) return nullptr;
 
-  auto* session = new UdpSession(port, flow, std::move(backend));
+  auto* session = new UdpSession(key, std::move(backend));
   insert(*session);
   in_order_of_use_.set(*session, loop_.engine.now());
   ++loop_.counters.sessions_opened;
@@ -122,11 +131,11 @@ UdpSession* UdpSessions::open(UdpPort& port, const UdpFlow& flow) {
   return session;
 }
 
-FileDescriptor UdpSessions::connected_socket(const UdpPort& port, const UdpFlow& flow) {
+FileDescriptor UdpSessions::connected_socket(const UdpSessionKey& key) {
   Engine& engine = loop_.engine;
+  const UdpPort& port = *key.port;
   const SocketAddress& backend = port.backend_address;
-  const int fd = loop_.dialler.open_socket(Protocol::udp, backend,
-                                           flow.client_address(port.family).endpoint());
+  const int fd = loop_.dialler.open_socket(Protocol::udp, backend, key.addresses().client);
   if (fd < 0) {
     socket_refused(port, "socket", -fd);
     return {};

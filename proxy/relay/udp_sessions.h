@@ -30,7 +30,7 @@ class UdpSessionHash {
   std::uint64_t seed_[2];
 };
 
-/// Finds sessions by port and flow, ends those that have been idle for settings.udp_timeout_ms, and
+/// Finds sessions by their keys, ends those that have been idle for settings.udp_timeout_ms, and
 /// makes room for new ones: at settings.sessions_max (0: no limit), or when the system has no more
 /// sockets to give, the least recently used sessions end. Shared by all UDP listeners of the loop,
 /// so that the limit and the order of use are the loop's.
@@ -46,10 +46,10 @@ class UdpSessions final : private DeadlineList::Owner {
   ~UdpSessions();
 
   /// Nothing when there is none.
-  UdpSession* find(const UdpPort& port, const UdpFlow& flow);
+  UdpSession* find(const UdpSessionKey& key);
   /// A new session, started; nothing, with a log line, when no socket can be had for it.
   /// REQUIRES: there is none.
-  UdpSession* open(UdpPort& port, const UdpFlow& flow);
+  UdpSession* open(const UdpSessionKey& key);
   /// Puts off the session's end: a datagram passed, in either direction.
   void touch(UdpSession& session);
 
@@ -69,7 +69,7 @@ class UdpSessions final : private DeadlineList::Owner {
  private:
   struct KeyOf {
     using type = UdpSessionKey;
-    const UdpSessionKey& operator()(const UdpSession& session) const { return session.key(); }
+    UdpSessionKey operator()(const UdpSession& session) const { return session.key(); }
   };
   using Table =
       boost::intrusive::unordered_set<UdpSession, boost::intrusive::key_of_value<KeyOf>,
@@ -84,7 +84,7 @@ class UdpSessions final : private DeadlineList::Owner {
   void insert(UdpSession& session);
   void set_bucket_count(std::size_t count);
   std::size_t configured_limit() const;
-  FileDescriptor connected_socket(const UdpPort& port, const UdpFlow& flow);
+  FileDescriptor connected_socket(const UdpSessionKey& key);
   void socket_refused(const UdpPort& port, std::string_view call, int error);
 
   Loop& loop_;

@@ -211,6 +211,68 @@ def test_the_log_names_the_client_and_not_the_front_end(launch, port):
         proxy.wait_for_log("for 203.0.113.9:5000: connection refused")
 
 
+def connected_udp(sender, published):
+    """A front end's socket, of a source address of its own."""
+    return udp.client(published.host, published.port, (sender, 0))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("told", [(("203.0.113.9", 5000), ("198.51.100.1", 443)),
+                                  (("2001:db8::9", 5000), ("2001:db8::1", 443))])
+def test_the_client_of_a_datagram_is_who_the_front_end_says(launch, host, told):
+    published = PublishedUdp(launch, host, options=["-accept-proxy-protocol", "127.0.0.1,::1",
+                                                    "-proxy-protocol", "v2"])
+    header_of_client = header("v2", *told, "udp")
+    other = header("v2", (told[0][0], 5001), told[1], "udp")
+    with published.client() as front_end:
+        sessions = {}
+        for said in (header_of_client, other, header_of_client):
+            front_end.send(said + b"query")
+            data, session = udp.receive(published.backend)
+            assert data == said + b"query"
+            assert sessions.setdefault(said, session) == session
+        assert len(set(sessions.values())) == 2
+        for session in sessions.values():
+            published.backend.sendto(b"answer", session)
+            assert front_end.recv(100) == b"answer"
+        # A health check: the front end speaks for itself.
+        front_end.send(SIGNATURE + b"\x20\0\0\0alive?")
+        assert udp.receive(published.backend)[0] == header_of("v2", front_end) + b"alive?"
+
+
+def test_each_datagram_of_a_burst_has_its_own_client(launch):
+    """Handed over as one send, as a fast front end does: what the kernel keeps together on its way
+    over loopback is taken apart, since each datagram begins with a header."""
+    published = PublishedUdp(launch, options=["-accept-proxy-protocol", "127.0.0.1"])
+    with published.client() as front_end:
+        burst = [header("v2", ("203.0.113.9", 5000 + i % 3), ("198.51.100.1", 443), "udp") +
+                 f"{i:04}".encode() for i in range(30)]
+        udp.send_burst(front_end, burst)
+        received = {}
+        for _ in burst:
+            data, session = udp.receive(published.backend)
+            received.setdefault(session, []).append(int(data))
+        assert sorted(received.values()) == [list(range(first, 30, 3)) for first in range(3)]
+
+
+def test_a_wrong_header_of_a_datagram_is_dropped_counted_and_logged(launch):
+    published = PublishedUdp(launch, options=["-accept-proxy-protocol", "127.0.0.1"])
+    whole = header("v2", ("203.0.113.9", 5000), ("198.51.100.1", 443), "udp")
+    with published.client() as front_end, \
+            connected_udp("127.0.0.2", published) as stranger:
+        for bad in (b"plain", b"", whole[:20], b"PROXY UNKNOWN\r\nquery") * 5:
+            front_end.send(bad)
+        front_end.send(whole + b"good")
+        assert udp.receive(published.backend)[0] == b"good"
+        # From anybody else it is not a header.
+        stranger.send(whole + b"payload")
+        assert udp.receive(published.backend)[0] == whole + b"payload"
+        now = counters(published.proxy)
+        assert now["proxy_headers_refused"] == now["datagrams_dropped"] == 20
+        log = published.proxy.log()
+        assert 1 <= log.count(": it begins as no PROXY header does") <= 3
+
+
 # With others that speak it.
 
 @contextlib.contextmanager

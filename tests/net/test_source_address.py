@@ -17,6 +17,7 @@ from container_service import Published, Service
 from deadline import wait_until
 from namespace import Namespace, ip
 from proxy_process import refusing
+from test_proxy_protocol import header
 
 
 @pytest.fixture
@@ -592,3 +593,32 @@ def test_a_front_ends_word_counts(launch, container, remote):
             host, port = service.peer_of_tcp(client)
             assert host == expected[0]
             assert expected[1] in (port, None)
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_a_front_ends_word_counts_for_each_datagram(launch, container, remote, family):
+    """All from one socket: the service sees the clients, the front end gets the answers; and what
+    it says cannot make a client the container itself or its loopback."""
+    v4 = family == "v4"
+    inner, gateway, host, front_end_ip = (
+        (container.inner, container.outer, remote.outer, remote.inner) if v4 else
+        (container.inner6, container.outer6, remote.outer6, remote.inner6))
+    clients = ("198.51.100.7", "198.51.100.8") if v4 else ("2001:db8::7", "2001:db8::8")
+    loopback = "127.0.0.1" if v4 else "::1"
+    with Service(container, inner) as service:
+        published = Published(launch, service, f"name:{container.name}", "client", host=None,
+                              options=["--accept-proxy-protocol", front_end_ip])
+        with remote.inside():
+            front_end = udp.client(host, published.port)
+        with front_end:
+            for said, expected in ((clients[0], clients[0]), (clients[1], clients[1]),
+                                   (clients[0], clients[0]), (loopback, gateway),
+                                   (inner, gateway)):
+                front_end.send(header("v2", (said, 4711), (host, 53), "udp") + b"query")
+                data, session = udp.receive(service.udp)
+                assert data == b"query"
+                assert session[0] == expected
+                if expected == said:
+                    assert session[1] == 4711
+                service.udp.sendto(b"answer", session)
+                assert udp.receive(front_end)[0] == b"answer"

@@ -183,7 +183,8 @@ TEST(ProxyHeaderRead, Version2ThatTellsNoAddresses) {
   EXPECT_EQ(header_of(v2(0x21, 0x31, std::string(216, 'u'))), (ProxyHeader{232, {}}));
   // Another transport than that of the connection.
   EXPECT_EQ(header_of(v2(0x21, 0x12, kV4Block)), (ProxyHeader{28, {}}));
-  EXPECT_EQ(header_of(v2(0x21, 0x11, kV4Block), kUdp), (ProxyHeader{28, {}}));
+  EXPECT_EQ(header_of(v2(0x20, 0x12, kV4Block), kUdp), (ProxyHeader{28, {}}));
+  EXPECT_EQ(header_of(v2(0x21, 0x31, std::string(216, 'u')), kUdp), (ProxyHeader{232, {}}));
 }
 
 TEST(ProxyHeaderRead, Version2SkipsExtensions) {
@@ -209,6 +210,12 @@ TEST(ProxyHeaderRead, Version2Refusals) {
   EXPECT_EQ(refusal(v2(0x21, 0x11, std::string(4081, 'x'))), too_long);
   EXPECT_EQ(refusal(kSignature + "\x20\0\xff\xff"s), too_long);
   EXPECT_THAT(refusal("\r\n\r\n\0\r\nQUIT\r"s), HasSubstr("begins as no"));
+}
+
+TEST(ProxyHeaderRead, ADatagramMayBeForAClientOnAStream) {
+  EXPECT_EQ(header_of(v2(0x21, 0x12, kV4Block), kUdp), (ProxyHeader{28, kV4Pair}));
+  EXPECT_EQ(header_of(v2(0x21, 0x11, kV4Block), kUdp), (ProxyHeader{28, kV4Pair}));
+  EXPECT_EQ(header_of(v2(0x21, 0x21, kV6Block), kUdp), (ProxyHeader{52, kV6Pair}));
 }
 
 TEST(ProxyHeaderRead, DatagramsHaveVersion2Only) {

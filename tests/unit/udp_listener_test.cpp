@@ -564,6 +564,150 @@ TEST_F(UdpProxyHeader, NamesTheListeningAddressWhereTheSocketTellsNoDestination)
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = header_of(1) + "ping"}));
 }
 
+// From front ends.
+
+class UdpFrontEnd : public UdpRelay {
+ protected:
+  UdpFrontEnd() { settings_.front_ends = {Subnet::parse("192.0.2.0/24").value()}; }
+
+  static AddressPair told(int client) {
+    return {{ip("203.0.113.9"), static_cast<std::uint16_t>(5'000 + client)},
+            {ip("198.51.100.1"), 443}};
+  }
+  static std::string header(const AddressPair& addresses) {
+    return encode_proxy_header(ProxyProtocol::v2, Protocol::udp, addresses);
+  }
+  static std::string local_header() {
+    std::string bytes = header(told(1)).substr(0, 16);
+    bytes[12] = 0x20;
+    bytes[15] = 0;
+    return bytes;
+  }
+};
+
+TEST_F(UdpFrontEnd, HasASessionForEachClientItSpeaksForAndIsAnsweredItself) {
+  serve();
+  arrive(header(told(1)) + "one");
+  arrive(header(told(2)) + "two");
+  arrive(header(told(1)) + "three");
+  engine_.settle();
+  arrive(header(told(2)) + "four");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "one"}, Departure{.bytes = "three"}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = "two"}, Departure{.bytes = "four"}));
+  reply(1, "answer");
+  reply(0, "other");
+  engine_.settle();
+  EXPECT_THAT(to_clients(), testing::UnorderedElementsAre(
+                                Departure{.bytes = "answer", .to = client_of(1), .from = asked_},
+                                Departure{.bytes = "other", .to = client_of(1), .from = asked_}));
+  EXPECT_EQ(loop_.counters.bytes_to_container, 15U);
+}
+
+TEST_F(UdpFrontEnd, IsAnsweredWhereItAskedFromWhenSeveralSpeakForOneClient) {
+  serve();
+  arrive(header(told(1)) + "ping", 1);
+  arrive(header(told(1)) + "ping", 2);
+  engine_.settle();
+  reply(1, "pong");
+  engine_.settle();
+  EXPECT_EQ(loop_.counters.sessions_open, 2U);
+  ASSERT_THAT(to_clients(), SizeIs(1));
+  EXPECT_EQ(to_clients()[0].to, client_of(2));
+}
+
+TEST_F(UdpFrontEnd, DistinguishesTheAddressesThatItsClientsAsked) {
+  settings_.proxy_protocol = ProxyProtocol::v2;
+  serve();
+  AddressPair other = told(1);
+  other.host.port = 80;
+  arrive(header(told(1)) + "a");
+  arrive(header(other) + "b");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = header(told(1)) + "a"}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = header(other) + "b"}));
+}
+
+TEST_F(UdpFrontEnd, ServesIpv6ClientsToo) {
+  settings_.proxy_protocol = ProxyProtocol::v2;
+  serve();
+  const AddressPair v6{{ip("2001:db8::9"), 5000}, {ip("2001:db8::1"), 443}};
+  AddressPair sibling = v6;
+  sibling.client.ip = ip("2001:db8::a");
+  arrive(header(v6) + "a");
+  arrive(header(sibling) + "b");
+  arrive(header(v6) + "c");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = header(v6) + "a" + header(v6) + "c",
+                                                   .segment_size = 53}));
+  EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = header(sibling) + "b"}));
+}
+
+TEST_F(UdpFrontEnd, MaySpeakForItself) {
+  settings_.proxy_protocol = ProxyProtocol::v2;
+  serve();
+  arrive(local_header() + "health");
+  arrive(local_header());
+  engine_.settle();
+  const std::string own = header({client_of(1), {asked_, 53}});
+  EXPECT_THAT(to_backend(0),
+              ElementsAre(Departure{.bytes = own + "health"}, Departure{.bytes = own}));
+}
+
+TEST_F(UdpFrontEnd, MayHaveItsClientOnAStream) {
+  serve();
+  std::string bytes = header(told(1)) + "query";
+  bytes[13] = 0x11;
+  arrive(bytes);
+  arrive(header(told(1)) + "other");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "queryother", .segment_size = 5}));
+}
+
+TEST_F(UdpFrontEnd, LosesDatagramsWhoseHeaderIsWrong) {
+  serve();
+  const std::string whole = header(told(1)) + "ping";
+  std::string version = whole;
+  version[12] = 0x11;
+  for (const std::string& bad :
+       {std::string(), std::string("ping"), whole.substr(0, 15), whole.substr(0, 27), version,
+        encode_proxy_header(ProxyProtocol::v1, Protocol::tcp, told(1)) + "ping"}) {
+    arrive(bad);
+  }
+  arrive(whole);
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "ping"}));
+  EXPECT_EQ(engine_.open_count(), 1);
+  EXPECT_EQ(loop_.counters.proxy_headers_refused, 6U);
+  EXPECT_EQ(loop_.counters.datagrams_dropped, 6U);
+  EXPECT_EQ(shared_.header_failures.held_back(), 3U);
+}
+
+TEST_F(UdpFrontEnd, NobodyElseIsOne) {
+  serve();
+  const Endpoint stranger{ip("198.51.100.77"), 99};
+  const std::string bytes = header(told(1)) + "ping";
+  engine_.socket(kListenerFd).arrivals.push_back({bytes, stranger, asked_, 0});
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = bytes}));
+}
+
+TEST_F(UdpFrontEnd, ItsClientsAreThoseWhoAreAdmittedOrNot) {
+  settings_.access_rules = parse_access_rules(false, "203.0.113.9").value();
+  serve();
+  arrive(header(told(1)) + "no");
+  arrive(local_header() + "yes");
+  engine_.settle();
+  EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "yes"}));
+  EXPECT_EQ(loop_.counters.clients_denied, 1U);
+}
+
+TEST_F(UdpFrontEnd, SendsDatagramsThatTheKernelMustNotMerge) {
+  engine_.socket(kListenerFd).options[{SOL_UDP, UDP_GRO}] = 1;
+  serve();
+  EXPECT_EQ((engine_.socket(kListenerFd).options[{SOL_UDP, UDP_GRO}]), 0);
+}
+
 TEST(UdpFlow, DistinguishesLinksOfLinkLocalAddressesOnly) {
   const auto flow_of = [](const char* client, const char* host, unsigned interface) {
     sockaddr_in6 from{};
