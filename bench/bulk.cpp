@@ -14,7 +14,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Result<Outcome> run_iperf3(const Route& route, int streams, bool download, double seconds) {
+enum class Ends { usual, light };
+
+Result<Outcome> run_iperf3(const Route& route, int streams, bool download, Ends ends,
+                           double seconds) {
   const int whole_seconds = std::max(1, static_cast<int>(std::lround(seconds)));
   std::vector<std::string> command = {"iperf3",
                                       "-c",
@@ -29,6 +32,7 @@ Result<Outcome> run_iperf3(const Route& route, int streams, bool download, doubl
                                       "--connect-timeout",
                                       "2000"};
   if (download) command.emplace_back("-R");
+  if (ends == Ends::light) command.emplace_back("--zerocopy");
   for (int attempt = 1;; ++attempt) {
     auto child = ChildProcess::spawn(command, {.network = route.client});
     if (!child) return std::unexpected(child.error());
@@ -55,7 +59,7 @@ Result<Outcome> run_iperf3(const Route& route, int streams, bool download, doubl
 }
 
 Workload bulk(const std::string& name, const std::string& title, int streams, bool download,
-              bool in_quick, Family family = Family::ipv4) {
+              bool in_quick, Family family = Family::ipv4, Ends ends = Ends::usual) {
   return {.name = name,
           .title = title,
           .metric = "Gbit/s",
@@ -63,8 +67,9 @@ Workload bulk(const std::string& name, const std::string& title, int streams, bo
           .service = Service::bulk,
           .family = family,
           .in_quick = in_quick,
+          .of_interest = ends == Ends::light,
           .run = [=](const TestBed&, const Contender&, const Route& route, double seconds) {
-            return run_iperf3(route, streams, download, seconds);
+            return run_iperf3(route, streams, download, ends, seconds);
           }};
 }
 
@@ -77,6 +82,11 @@ std::vector<Workload> bulk_workloads() {
           bulk("bulk_down_8", "bulk down, 8 streams", 8, true, false),
           bulk("bulk_up_64", "bulk up, 64 streams", 64, false, false),
           bulk("bulk_down_64", "bulk down, 64 streams", 64, true, false),
+          // A sender that copies nothing leaves more of the processors to the proxy.
+          bulk("bulk_up_64_light", "bulk up, 64 streams, light sender", 64, false, false,
+               Family::ipv4, Ends::light),
+          bulk("bulk_down_64_light", "bulk down, 64 streams, light sender", 64, true, false,
+               Family::ipv4, Ends::light),
           bulk("bulk_up_ipv6", "bulk up, 1 stream, IPv6", 1, false, false, Family::ipv6),
           bulk("bulk_down_ipv6", "bulk down, 1 stream, IPv6", 1, true, false, Family::ipv6)};
 }

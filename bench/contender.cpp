@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <fstream>
@@ -38,32 +39,37 @@ Result<ChildProcess> start_with_file(const TestBed& bed, const std::string& name
   return ChildProcess::spawn(command, {.network = &bed.host()});
 }
 
-Result<ChildProcess> start_haproxy(const TestBed& bed, const Contender& contender, Service service,
-                                   Family family) {
-  const std::string text = fmt::format(
+Result<ChildProcess> start_haproxy(const TestBed& bed, const Contender& contender,
+                                   const std::vector<Service>& services, Family family) {
+  std::string text = fmt::format(
       "global\n  nbthread 2\n{}\n"
       "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 600s\n  timeout server "
-      "600s\n{}\n"
-      "listen published\n  bind {}:{} backlog 16384\n  server container {}:{}\n",
-      contender.global_settings, contender.listener_settings, host_address(family),
-      proxy_port(service), container_address(family), container_port(service));
+      "600s\n{}\n",
+      contender.global_settings, contender.listener_settings);
+  for (const Service service : services) {
+    text += fmt::format("listen published{0}\n  bind {1}:{0} backlog 16384\n  server c {2}:{3}\n",
+                        proxy_port(service), host_address(family), container_address(family),
+                        container_port(service));
+  }
   return start_with_file(bed, "haproxy", text, {contender.program, "-db", "-f", "FILE"});
 }
 
-Result<ChildProcess> start_nginx(const TestBed& bed, const Contender& contender, Service service,
-                                 Family family) {
-  const std::string text = fmt::format(
+Result<ChildProcess> start_nginx(const TestBed& bed, const Contender& contender,
+                                 const std::vector<Service>& services, Family family) {
+  std::string text = fmt::format(
       "{0}\n"
       "daemon off; worker_processes 2; user root;\n"
       "pid {1}/stream.pid; error_log {1}/stream.log crit;\n"
       "events {{ worker_connections 9000; }}\n"
-      "stream {{\n  access_log off; tcp_nodelay on; proxy_timeout 600s;\n"
-      "  server {{ listen {2}:{3} reuseport{4}; proxy_pass {5}:{6}; proxy_buffer_size 256k; }}\n"
-      "}}\n",
-      contender.global_settings, bed.folder(), bracketed(family, host_address(family)),
-      proxy_port(service), is_datagram(service) ? " udp" : " backlog=16384",
-      bracketed(family, container_address(family)), container_port(service));
-  return start_with_file(bed, "stream", text,
+      "stream {{\n  access_log off; tcp_nodelay on; proxy_timeout 600s; proxy_buffer_size 256k;\n",
+      contender.global_settings, bed.folder());
+  for (const Service service : services) {
+    text += fmt::format("  server {{ listen {}:{} reuseport{}; proxy_pass {}:{}; }}\n",
+                        bracketed(family, host_address(family)), proxy_port(service),
+                        is_datagram(service) ? " udp" : " backlog=16384",
+                        bracketed(family, container_address(family)), container_port(service));
+  }
+  return start_with_file(bed, "stream", text + "}\n",
                          {contender.program, "-c", "FILE", "-e", bed.folder() + "/stream.log"});
 }
 
@@ -81,28 +87,54 @@ Result<ChildProcess> start_socat(const TestBed& bed, const Contender& contender,
       {.network = &bed.host()});
 }
 
-Result<ChildProcess> start_proxy(const TestBed& bed, const Contender& contender, Service service,
-                                 Family family) {
-  switch (contender.kind) {
-    case Kind::docker_proxy_like:
-      return start_docker_proxy_like(bed, contender,
-                                     {.datagram = is_datagram(service),
-                                      .host_address = host_address(family),
-                                      .host_port = proxy_port(service),
-                                      .container_address = container_address(family),
-                                      .container_port = container_port(service)});
-    case Kind::haproxy:
-      return start_haproxy(bed, contender, service, family);
-    case Kind::nginx:
-      return start_nginx(bed, contender, service, family);
-    case Kind::socat:
-      return start_socat(bed, contender, service, family);
-    case Kind::direct:
-    case Kind::dnat:
-    case Kind::hairpin:
-      break;
+Result<ChildProcess> start_by_contract(const TestBed& bed, const Contender& contender,
+                                       Service service, Family family) {
+  return start_docker_proxy_like(bed, contender,
+                                 {.datagram = is_datagram(service),
+                                  .host_address = host_address(family),
+                                  .host_port = proxy_port(service),
+                                  .container_address = container_address(family),
+                                  .container_port = container_port(service)});
+}
+
+Result<ChildProcess> start_ours_for_all(const TestBed& bed, const Contender& contender,
+                                        const std::vector<Service>& services, Family family) {
+  std::vector<std::string> mappings;
+  mappings.reserve(services.size());
+  for (const Service service : services) {
+    mappings.push_back(fmt::format("{}:{}:{}:{}/{}", bracketed(family, host_address(family)),
+                                   proxy_port(service),
+                                   bracketed(family, container_address(family)),
+                                   container_port(service), is_datagram(service) ? "udp" : "tcp"));
   }
-  return failed(contender.label + " is not a proxy");
+  return start_by_hand(bed, contender, mappings);
+}
+
+Result<std::vector<ChildProcess>> start_proxies(const TestBed& bed, const Contender& contender,
+                                                const std::vector<Service>& services,
+                                                Family family) {
+  std::vector<Result<ChildProcess>> started;
+  if (contender.kind == Kind::haproxy) {
+    started.push_back(start_haproxy(bed, contender, services, family));
+  } else if (contender.kind == Kind::nginx) {
+    started.push_back(start_nginx(bed, contender, services, family));
+  } else if (contender.kind == Kind::docker_proxy_like && !contender.is_docker_proxy() &&
+             services.size() > 1) {
+    started.push_back(start_ours_for_all(bed, contender, services, family));
+  } else {
+    for (const Service service : services) {
+      started.push_back(contender.kind == Kind::socat
+                            ? start_socat(bed, contender, service, family)
+                            : start_by_contract(bed, contender, service, family));
+    }
+  }
+  std::vector<ChildProcess> proxies;
+  proxies.reserve(started.size());
+  for (Result<ChildProcess>& one : started) {
+    if (!one) return std::unexpected(one.error());
+    proxies.push_back(std::move(*one));
+  }
+  return proxies;
 }
 
 std::string first_line_of(const std::vector<std::string>& command) {
@@ -180,34 +212,51 @@ Result<ChildProcess> start_docker_proxy_like(const TestBed& bed, const Contender
   return proxy;
 }
 
-Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
-                         Family family) {
+Result<ChildProcess> start_by_hand(const TestBed& bed, const Contender& contender,
+                                   const std::vector<std::string>& mappings) {
+  std::vector<std::string> command = {contender.program};
+  for (const std::string& mapping : mappings) command.insert(command.end(), {"-p", mapping});
+  for (const std::string& argument : contender.arguments) {
+    // Go-style flags are docker-proxy's grammar; by hand the same options have two dashes.
+    const bool single_dash = argument.starts_with('-') && !argument.starts_with("--");
+    command.push_back(single_dash ? "-" + argument : argument);
+  }
+  return ChildProcess::spawn(command, {.network = &bed.host()});
+}
+
+std::uint16_t published_port(const Contender& contender, Service service) {
+  if (contender.is_proxy()) return proxy_port(service);
+  return contender.kind == Kind::direct ? container_port(service) : dnat_port(service);
+}
+
+Result<Route> open_route(const TestBed& bed, const Contender& contender,
+                         const std::vector<Service>& services, Family family) {
   Route route;
   route.client = contender.kind == Kind::hairpin ? &bed.neighbour() : &bed.client();
-  if (!contender.is_proxy()) {
-    const bool direct = contender.kind == Kind::direct;
-    route.address = direct ? container_address(family) : host_address(family);
-    route.port = direct ? container_port(service) : dnat_port(service);
-    return route;
-  }
-  route.address = host_address(family);
-  route.port = proxy_port(service);
+  route.address = contender.kind == Kind::direct ? container_address(family) : host_address(family);
+  route.port = published_port(contender, services.front());
+  if (!contender.is_proxy()) return route;
   const auto deadline = steady_clock::now() + milliseconds(3000);
+  const auto is_bound = [&](Service service) {
+    const int port = proxy_port(service);
+    return bound_ports(bed, is_datagram(service), family, port, port) > 0;
+  };
   // A killed process with an io_uring keeps its port for some milliseconds after it was reaped.
-  while (bound_ports(bed, is_datagram(service), family, route.port, route.port) > 0 &&
-         steady_clock::now() < deadline) {
+  while (std::ranges::any_of(services, is_bound) && steady_clock::now() < deadline) {
     std::this_thread::sleep_for(milliseconds(2));
   }
-  auto proxy = start_proxy(bed, contender, service, family);
-  if (!proxy) return std::unexpected(proxy.error());
-  while (bound_ports(bed, is_datagram(service), family, route.port, route.port) == 0) {
-    if (!proxy->running() || steady_clock::now() > deadline) {
-      return failed(fmt::format("{} did not bind port {}: {}{}", contender.label, route.port,
-                                proxy->errors(), proxy->output()));
+  auto proxies = start_proxies(bed, contender, services, family);
+  if (!proxies) return std::unexpected(proxies.error());
+  while (!std::ranges::all_of(services, is_bound)) {
+    for (const ChildProcess& proxy : *proxies) {
+      if (!proxy.running() || steady_clock::now() > deadline) {
+        return failed(fmt::format("{} did not bind its ports: {}{}", contender.label,
+                                  proxy.errors(), proxy.output()));
+      }
     }
     std::this_thread::sleep_for(milliseconds(2));
   }
-  route.proxy = std::move(*proxy);
+  route.proxies = std::move(*proxies);
   return route;
 }
 

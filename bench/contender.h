@@ -2,8 +2,9 @@
 
 #pragma once
 
-#include <optional>
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/child_process.h"
@@ -38,17 +39,21 @@ struct Contender {
   bool is_docker_proxy() const;
 };
 
+/// Where a client of this contender finds a service.
+std::uint16_t published_port(const Contender& contender, Service service);
+
 /// A contender set up for one measurement: where the client has to go, and the proxy on the way.
 struct Route {
   std::string address;
-  std::uint16_t port = 0;
+  std::uint16_t port = 0;  ///< Of the first service asked for.
   const NetworkNamespace* client = nullptr;
-  std::optional<ChildProcess> proxy;
+  std::vector<ChildProcess> proxies = {};  ///< More than one where each port takes a process.
 };
 
-/// Starts the proxy, if there is one, and waits until it has bound its port.
-Result<Route> open_route(const TestBed& bed, const Contender& contender, Service service,
-                         Family family);
+/// Starts the proxy, if there is one, and waits until it has bound its ports: of several services
+/// in one process, if the program can do that.
+Result<Route> open_route(const TestBed& bed, const Contender& contender,
+                         const std::vector<Service>& services, Family family);
 
 /// How many sockets of the host's namespace are bound to a port from `first` to `last` (TCP:
 /// listen).
@@ -66,6 +71,11 @@ struct Publication {
 /// Starts a program by docker-proxy's contract and waits for its "0\n" on descriptor 3.
 Result<ChildProcess> start_docker_proxy_like(const TestBed& bed, const Contender& contender,
                                              const Publication& publication);
+
+/// Starts fairlead-proxy as a user does, with its own command line: a `-p` for each mapping. It may
+/// not have bound its ports yet.
+Result<ChildProcess> start_by_hand(const TestBed& bed, const Contender& contender,
+                                   const std::vector<std::string>& mappings);
 
 /// The peers that are installed, each set up as its own experts would; the names of those that are
 /// not go to `missing`. `docker_proxies` are pairs of label and path.

@@ -73,8 +73,9 @@ std::vector<Contender> choose_contenders(const Settings& settings,
   std::vector<std::string> ours = settings.compare;
   if (ours.empty()) {
     ours.push_back("fairlead=" + settings.fairlead);
+    ours.push_back("fairlead-netns=" + settings.fairlead + ",-container-netns,auto");
     if (settings.full || !settings.contenders.empty()) {
-      ours.push_back("fairlead-netns=" + settings.fairlead + ",-container-netns,auto");
+      ours.push_back("fairlead-workers-1=" + settings.fairlead + ",-workers,1");
       ours.push_back("fairlead-epoll=" + settings.fairlead + ",-engine,epoll");
       ours.push_back("fairlead-copy=" + settings.fairlead + ",-relay,copy");
       ours.push_back("fairlead-splice=" + settings.fairlead + ",-relay,splice");
@@ -92,7 +93,7 @@ std::vector<Contender> choose_contenders(const Settings& settings,
   const std::string wanted = !settings.contenders.empty() ? settings.contenders
                              : settings.full
                                  ? ".*"
-                                 : "direct|dnat|haproxy-.*|nginx|docker-proxy-26.*|docker-proxy";
+                                 : "dnat|haproxy-.*|nginx|docker-proxy-26.*|docker-proxy";
   const std::regex pattern(wanted);
   std::erase_if(all, [&](const Contender& contender) {
     const bool compared = std::ranges::any_of(
@@ -105,14 +106,31 @@ std::vector<Contender> choose_contenders(const Settings& settings,
   return all;
 }
 
-/// Whether this pair is measured. A full run takes contenders that only show one thing (an engine,
-/// a way of relaying, an old version) through the workloads of a quick one: through all of them it
-/// would take an hour and a half.
+/// Whether this pair is measured. Unless contenders were named, a full run takes those that only
+/// show one thing (an engine, a way of relaying, an old version) through few of the workloads, and
+/// a quick run takes each HAProxy through those that it is tuned for: all of everything would take
+/// two hours.
 bool is_measured(const Settings& settings, const Workload& workload, const Contender& contender) {
-  static const std::regex kOneThing("hairpin|socat|docker-proxy-20.*|fairlead-.*");
+  static const std::regex kOneThing(
+      "direct|hairpin|socat|docker-proxy-20.*|fairlead-(workers-1|epoll|copy|splice)");
   if (!contender.carries(workload.service)) return false;
-  const bool chosen = !settings.filter.empty() || !settings.contenders.empty();
-  return workload.in_quick || chosen || !std::regex_match(contender.label, kOneThing);
+  if (!settings.contenders.empty()) return true;
+  // Where it dials changes nothing of what a proxy is at rest.
+  if (workload.lower_is_better && contender.label == "fairlead-netns") return false;
+  if (settings.full) {
+    const bool every_contender = workload.in_quick || workload.of_interest;
+    return every_contender || !std::regex_match(contender.label, kOneThing);
+  }
+  const bool is_bulk = workload.unit == "GB";
+  return contender.label != (is_bulk ? "haproxy-copy" : "haproxy-splice");
+}
+
+/// What a proxy is at rest hardly varies, and its workloads repeat themselves where it does. Of the
+/// rest, those that quick leaves out get a round less.
+int rounds_of(const Settings& settings, const Workload& workload) {
+  if (workload.lower_is_better) return 1;
+  if (settings.rounds > 0) return settings.rounds;
+  return workload.in_quick || !settings.filter.empty() ? 3 : 2;
 }
 
 std::vector<Workload> choose_workloads(const Settings& settings) {
@@ -128,18 +146,23 @@ std::vector<Workload> choose_workloads(const Settings& settings) {
   return all;
 }
 
+double proxy_cpu_s(const Route& route) {
+  double total_s = 0;
+  for (const ChildProcess& proxy : route.proxies) total_s += process_tree_cpu_s(proxy.pid());
+  return total_s;
+}
+
 void measure(benchmark::State& state, const TestBed& bed, const Workload& workload,
              const Contender& contender, double seconds) {
   for ([[maybe_unused]] auto _ : state) {
     const auto route = workload.needs_route
-                           ? open_route(bed, contender, workload.service, workload.family)
+                           ? open_route(bed, contender, workload.services(), workload.family)
                            : Result<Route>(Route());
     if (!route) {
       state.SkipWithError(route.error().message.c_str());
       break;
     }
-    const pid_t proxy = route->proxy ? route->proxy->pid() : -1;
-    const double proxy_before_s = proxy > 0 ? process_tree_cpu_s(proxy) : 0;
+    const double proxy_before_s = proxy_cpu_s(*route);
     const std::int64_t start_ns = monotonic_ns();
     const double test_before_s = process_tree_cpu_s(::getpid());
     const double system_before_s = system_cpu_s();
@@ -148,18 +171,20 @@ void measure(benchmark::State& state, const TestBed& bed, const Workload& worklo
       state.SkipWithError(outcome.error().message.c_str());
       break;
     }
-    if (proxy > 0) {
-      const double proxy_s = process_tree_cpu_s(proxy) - proxy_before_s;
+    // With bulk beside them, what the requests take of the processors cannot be told.
+    if (!route->proxies.empty() && !workload.beside) {
+      const double proxy_s = proxy_cpu_s(*route) - proxy_before_s;
       state.counters["proxy_cpu_s_per_unit"] = proxy_s / outcome->units;
       state.counters["proxy_cores"] = proxy_s / outcome->seconds;
     }
-    if (workload.needs_route) {
+    if (workload.needs_route && !workload.beside) {
       const double test_s = process_tree_cpu_s(::getpid()) - test_before_s;
       const double system_s = system_cpu_s() - system_before_s;
       const double processors_s = static_cast<double>(monotonic_ns() - start_ns) * 1e-9 *
                                   static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
       state.counters["test_cpu_s_per_unit"] = test_s / outcome->units;
       state.counters["system_cpu_s_per_unit"] = system_s / outcome->units;
+      state.counters["busy_percent"] = 100 * system_s / processors_s;
       state.counters["other_work_percent"] = 100 * std::max(0.0, system_s - test_s) / processors_s;
     }
     state.counters["value"] = outcome->value;
@@ -173,7 +198,6 @@ int run(const Settings& settings) {
   std::vector<std::string> missing;
   const std::vector<Contender> contenders = choose_contenders(settings, missing);
   const std::vector<Workload> workloads = choose_workloads(settings);
-  const int rounds = settings.rounds > 0 ? settings.rounds : 3;
   const double seconds = settings.seconds > 0 ? settings.seconds : 1;
   for (const std::string& name : missing) fmt::print(stderr, "missing: {}\n", name);
   const auto bed = TestBed::create(settings.folder, settings.udp_tool);
@@ -184,7 +208,6 @@ int run(const Settings& settings) {
 
   nlohmann::json results = {{"machine", describe_machine()},
                             {"command", settings.command},
-                            {"rounds", rounds},
                             {"seconds_per_run", seconds},
                             {"missing", missing},
                             {"workloads", nlohmann::json::array()}};
@@ -194,18 +217,23 @@ int run(const Settings& settings) {
                                      {"arguments", contender.arguments},
                                      {"version", contender.version}});
   }
-  int runs_per_round = 0;
+  int rounds = 0;
+  int runs = 0;
   for (const Workload& workload : workloads) {
     results["workloads"].push_back({{"name", workload.name},
                                     {"title", workload.title},
                                     {"metric", workload.metric},
                                     {"unit", workload.unit},
                                     {"lower_is_better", workload.lower_is_better}});
-    runs_per_round += static_cast<int>(std::ranges::count_if(
-        contenders, [&](const Contender& each) { return is_measured(settings, workload, each); }));
+    rounds = std::max(rounds, rounds_of(settings, workload));
+    runs += rounds_of(settings, workload) *
+            static_cast<int>(std::ranges::count_if(contenders, [&](const Contender& each) {
+              return is_measured(settings, workload, each);
+            }));
   }
+  results["rounds"] = rounds;
 
-  ReportWriter writer(results, runs_per_round * rounds);
+  ReportWriter writer(results, runs, seconds);
   for (const Workload& workload : workloads) {
     for (const Contender& contender : contenders) {
       if (!is_measured(settings, workload, contender)) continue;
@@ -222,9 +250,10 @@ int run(const Settings& settings) {
   for (int round = 1; round <= rounds; ++round) {
     writer.set_round(round);
     for (const Workload& workload : workloads) {
+      if (round > rounds_of(settings, workload)) continue;
       benchmark::RunSpecifiedBenchmarks(&writer, nullptr, "^" + workload.name + "/");
+      std::ofstream(settings.output, std::ios::trunc) << results.dump(1) << "\n";
     }
-    std::ofstream(settings.output, std::ios::trunc) << results.dump(1) << "\n";
   }
   return 0;
 }

@@ -61,10 +61,10 @@ Outcome outcome_of(const Footprint& footprint) {
 }
 
 Result<Outcome> measure_idle(const TestBed& bed, const Contender& contender) {
-  const auto route = open_route(bed, contender, Service::held, Family::ipv4);
+  const auto route = open_route(bed, contender, {Service::held}, Family::ipv4);
   if (!route) return std::unexpected(route.error());
   std::this_thread::sleep_for(kSettle);
-  return outcome_of(process_tree_footprint(route->proxy->pid()));
+  return outcome_of(process_tree_footprint(route->proxies.front().pid()));
 }
 
 /// docker-proxy: a process for each port. fairlead-proxy: one process, one range.
@@ -80,16 +80,10 @@ Result<std::vector<ChildProcess>> publish_ports(const TestBed& bed, const Conten
     return processes;
   }
   const int last = kFirstPort + count - 1;
-  std::vector<std::string> command = {
-      contender.program, "-p",
-      fmt::format("{}:{}-{}:{}:{}-{}/tcp", host_address(Family::ipv4), kFirstPort, last,
-                  container_address(Family::ipv4), kFirstPort, last)};
-  for (const std::string& argument : contender.arguments) {
-    // Go-style flags are docker-proxy's grammar; by hand the same options have two dashes.
-    const bool single_dash = argument.starts_with('-') && !argument.starts_with("--");
-    command.push_back(single_dash ? "-" + argument : argument);
-  }
-  auto proxy = ChildProcess::spawn(command, {.network = &bed.host()});
+  auto proxy =
+      start_by_hand(bed, contender,
+                    {fmt::format("{}:{}-{}:{}:{}-{}/tcp", host_address(Family::ipv4), kFirstPort,
+                                 last, container_address(Family::ipv4), kFirstPort, last)});
   if (!proxy) return std::unexpected(proxy.error());
   while (bound_ports(bed, false, Family::ipv4, kFirstPort, last) < count) {
     if (!proxy->running() || monotonic_ns() - proxy->exec_ns() > 20'000'000'000) {
@@ -201,17 +195,18 @@ int possible_connections(int wanted) {
 }
 
 Result<Outcome> measure_connections(const TestBed& bed, const Contender& contender, int count) {
-  const auto route = open_route(bed, contender, Service::held, Family::ipv4);
+  const auto route = open_route(bed, contender, {Service::held}, Family::ipv4);
   if (!route) return std::unexpected(route.error());
   std::this_thread::sleep_for(kSettle);
-  const Footprint before = process_tree_footprint(route->proxy->pid());
+  const pid_t proxy = route->proxies.front().pid();
+  const Footprint before = process_tree_footprint(proxy);
   const double kernel_before_kb = kernel_memory_kb();
   HeldConnections connections;
   if (auto opened = connections.open(bed, *route, count); !opened) {
     return std::unexpected(opened.error());
   }
   std::this_thread::sleep_for(kSettle);
-  const Footprint after = process_tree_footprint(route->proxy->pid());
+  const Footprint after = process_tree_footprint(proxy);
   Outcome outcome;
   outcome.units = count;
   outcome.seconds = 1;

@@ -25,9 +25,9 @@ struct Footprint {
 /// Of a process and all its descendants.
 Footprint process_tree_footprint(pid_t pid);
 
-/// Memory of the kernel that a process can be the cause of, for the whole machine: slabs that
-/// cannot be reclaimed, stacks of threads, page tables, and the pages of pipes and socket buffers
-/// as far as the kernel accounts them there.
+/// Memory of the kernel that a process can be the cause of, for the whole machine: Slab (sockets,
+/// their inodes and directory entries, tracked connections, poll entries, pipes), KernelStack and
+/// PageTables of /proc/meminfo, and the pages that /proc/net/sockstat has for data in TCP sockets.
 double kernel_memory_kb();
 
 /// MemAvailable of /proc/meminfo.

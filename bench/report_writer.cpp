@@ -12,6 +12,9 @@
 namespace fairlead::bench {
 namespace {
 
+/// Starting and ending a proxy and a load generator.
+constexpr double kSetUpS = 0.15;
+
 /// The value of a `key<separator>value` line of a file, without quotes.
 std::string line_value(const char* path, const std::string& key, char separator) {
   std::ifstream file(path);
@@ -27,14 +30,18 @@ std::string line_value(const char* path, const std::string& key, char separator)
 
 }  // namespace
 
-ReportWriter::ReportWriter(nlohmann::json& results, int planned_runs)
-    : results_(results), planned_runs_(planned_runs), terminal_(::isatty(2) == 1) {
+ReportWriter::ReportWriter(nlohmann::json& results, int planned_runs, double run_s)
+    : results_(results),
+      planned_runs_(planned_runs),
+      expected_run_s_(run_s + kSetUpS),
+      terminal_(::isatty(2) == 1) {
   results_["runs"] = nlohmann::json::array();
+  fmt::print(stderr, "{} measurements ({})\n", planned_runs_, time_left());
 }
 
 std::string ReportWriter::time_left() const {
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start_;
-  const double per_run_s = finished_runs_ == 0 ? 1.5 : elapsed.count() / finished_runs_;
+  const double per_run_s = finished_runs_ == 0 ? expected_run_s_ : elapsed.count() / finished_runs_;
   const int left_s = static_cast<int>(per_run_s * (planned_runs_ - finished_runs_));
   return fmt::format("{}:{:02} left", left_s / 60, left_s % 60);
 }

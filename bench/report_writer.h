@@ -14,8 +14,9 @@ namespace fairlead::bench {
 /// collects the runs, which Google Benchmark's own JSON reporter would start anew for every block.
 class ReportWriter : public benchmark::BenchmarkReporter {
  public:
-  /// `results` gets one entry in "runs" for each run.
-  ReportWriter(nlohmann::json& results, int planned_runs);
+  /// `results` gets one entry in "runs" for each run. `run_s` is how long one is expected to take
+  /// before any has ended.
+  ReportWriter(nlohmann::json& results, int planned_runs, double run_s);
 
   /// Says what is measured now; called by the benchmark itself, before it starts.
   void announce(const std::string& name, const std::string& metric);
@@ -30,6 +31,7 @@ class ReportWriter : public benchmark::BenchmarkReporter {
 
   nlohmann::json& results_;
   int planned_runs_;
+  double expected_run_s_;
   int finished_runs_ = 0;
   int round_ = 0;
   bool terminal_;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bench/workload.h"
 
@@ -63,16 +64,14 @@ Result<Outcome> run_wrk(const Route& route, int size_bytes, int connections, boo
   return read_report(*output, size_bytes);
 }
 
-/// Small requests while eight streams of bulk run through the same contender: what they wait.
-Result<Outcome> run_mixed(const TestBed& bed, const Contender& contender, const Route& route,
-                          double seconds) {
-  const auto bulk_route = open_route(bed, contender, Service::bulk, Family::ipv4);
-  if (!bulk_route) return std::unexpected(bulk_route.error());
-  auto bulk = ChildProcess::spawn(
-      {"iperf3", "-c", bulk_route->address, "-p", std::to_string(bulk_route->port), "-t",
-       std::to_string(whole(seconds) + 1), "-P", "8", "--json"},
-      {.network = bulk_route->client});
+/// Small requests while eight streams of bulk run through the same proxy: what they wait.
+Result<Outcome> run_mixed(const Contender& contender, const Route& route, double seconds) {
+  auto bulk = ChildProcess::spawn({"iperf3", "-c", route.address, "-p",
+                                   std::to_string(published_port(contender, Service::bulk)), "-t",
+                                   std::to_string(whole(seconds) + 1), "-P", "8", "--json"},
+                                  {.network = route.client});
   if (!bulk) return std::unexpected(bulk.error());
+  std::this_thread::sleep_for(milliseconds(200));  // Until all streams run.
   auto outcome = run_wrk(route, 64, 16, true, seconds);
   if (!outcome) return outcome;
   if (auto ended = bulk->wait(milliseconds(whole(seconds) * 1000 + 8000)); !ended) {
@@ -103,8 +102,22 @@ Workload requests(int size_bytes, int connections, bool in_quick, Family family 
           .service = Service::http,
           .family = family,
           .in_quick = in_quick,
+          .of_interest = size_bytes == 64 && connections == 256,
           .run = [=](const TestBed&, const Contender&, const Route& route, double seconds) {
             return run_wrk(route, size_bytes, connections, true, seconds);
+          }};
+}
+
+Workload connections(bool in_quick, Family family = Family::ipv4) {
+  return {.name = family == Family::ipv4 ? "connections" : "connections_ipv6",
+          .title = family == Family::ipv4 ? "new connections" : "new connections, IPv6",
+          .metric = "connections/s",
+          .unit = "connection",
+          .service = Service::http,
+          .family = family,
+          .in_quick = in_quick,
+          .run = [](const TestBed&, const Contender&, const Route& route, double seconds) {
+            return run_wrk(route, 64, 32, false, seconds);
           }};
 }
 
@@ -119,23 +132,19 @@ std::vector<Workload> request_workloads() {
       workloads.push_back(requests(size, connections, in_quick));
     }
   }
-  workloads.push_back(requests(64, 64, false, Family::ipv6));
-  workloads.push_back(
-      {.name = "connections",
-       .title = "new connections",
-       .metric = "connections/s",
-       .unit = "connection",
-       .service = Service::http,
-       .in_quick = true,
-       .run = [](const TestBed&, const Contender&, const Route& route, double seconds) {
-         return run_wrk(route, 64, 32, false, seconds);
-       }});
+  workloads.push_back(connections(true));
   workloads.push_back({.name = "mixed",
                        .title = "64 B requests, 16 connections, beside 8 bulk streams",
                        .metric = "requests/s",
                        .unit = "request",
                        .service = Service::http,
-                       .run = run_mixed});
+                       .beside = Service::bulk,
+                       .in_quick = true,
+                       .run = [](const TestBed&, const Contender& contender, const Route& route,
+                                 double seconds) { return run_mixed(contender, route, seconds); }});
+  workloads.push_back(requests(64, 1, false, Family::ipv6));
+  workloads.push_back(requests(64, 64, false, Family::ipv6));
+  workloads.push_back(connections(false, Family::ipv6));
   return workloads;
 }
 

@@ -7,11 +7,12 @@
 //
 // Each prints one JSON object on standard output; sink and echo first print a line `ready`.
 //
-// A datagram carries its flow, its number within the flow, and words computed from both to its end.
-// Whoever receives one recomputes them: a datagram counts only when every byte is right and it has
-// not come before. flood against sink gives throughput and loss without a way back; ping against
-// echo gives round trips with WINDOW datagrams of each flow under way; one that has not come back
-// after 100 ms is lost, and the flow goes on.
+// A datagram carries its flow, its number within the flow, when it was sent, and words computed
+// from these to its end. Whoever receives one recomputes them: a datagram counts only when every
+// byte is right and it has not come before. flood against sink gives throughput, loss and the time
+// of the way there (both ends read one machine's clock); ping against echo gives round trips with
+// WINDOW datagrams of each flow under way; one that has not come back after 100 ms is lost, and the
+// flow goes on.
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -64,10 +65,12 @@ struct Header {
   std::uint32_t flow = 0;
   std::uint32_t size = 0;
   std::uint64_t number = 0;
+  std::int64_t sent_ns = 0;
 };
 
 std::uint64_t filler(const Header& header, std::size_t index) {
-  return (header.number + 1) * 0x9E3779B97F4A7C15ULL + header.flow * 0xC2B2AE3D27D4EB4FULL + index;
+  return (header.number + 1) * 0x9E3779B97F4A7C15ULL + header.flow * 0xC2B2AE3D27D4EB4FULL +
+         static_cast<std::uint64_t>(header.sent_ns) * 0x165667B19E3779F9ULL + index;
 }
 
 void write_datagram(char* bytes, const Header& header) {
@@ -87,6 +90,13 @@ bool read_datagram(const char* bytes, std::size_t size, Header& header) {
     if (std::memcmp(bytes + at, &word, std::min(sizeof word, size - at)) != 0) return false;
   }
   return true;
+}
+
+/// `share` 0.99: of all times, 99 % are not above it. REQUIRES: sorted.
+double percentile_us(const std::vector<std::int64_t>& times_ns, double share) {
+  if (times_ns.empty()) return 0;
+  const auto last = static_cast<double>(times_ns.size() - 1);
+  return static_cast<double>(times_ns[static_cast<std::size_t>(last * share)]) * 1e-3;
 }
 
 /// kBatch datagrams for sendmmsg and recvmmsg.
@@ -191,6 +201,7 @@ int sink(const char* port) {
     std::uint64_t next = 0;
   };
   std::vector<Flow> flows;
+  std::vector<std::int64_t> delays_ns;
   std::uint64_t received = 0;
   std::uint64_t corrupt = 0;
   std::uint64_t duplicates = 0;
@@ -218,6 +229,7 @@ int sink(const char* port) {
       }
       flow.seen[header.number] = true;
       ++received;
+      delays_ns.push_back(last_ns - header.sent_ns);
       if (header.number < flow.next) {
         ++late;
       } else {
@@ -225,9 +237,13 @@ int sink(const char* port) {
       }
     }
   }
-  fmt::print(R"({{"received":{},"corrupt":{},"duplicates":{},"out_of_order":{},"seconds":{}}})"
+  std::ranges::sort(delays_ns);
+  fmt::print(R"({{"received":{},"corrupt":{},"duplicates":{},"out_of_order":{},"seconds":{},)"
+             R"("p50_us":{},"p99_us":{},"p999_us":{}}})"
              "\n",
-             received, corrupt, duplicates, late, static_cast<double>(last_ns - first_ns) * 1e-9);
+             received, corrupt, duplicates, late, static_cast<double>(last_ns - first_ns) * 1e-9,
+             percentile_us(delays_ns, 0.5), percentile_us(delays_ns, 0.99),
+             percentile_us(delays_ns, 0.999));
   return 0;
 }
 
@@ -253,7 +269,7 @@ int flood(const char* host, const char* port, std::uint32_t size, std::size_t fl
       count = std::min(count, static_cast<std::size_t>(due) - sent);
     }
     for (std::size_t i = 0; i < count; ++i) {
-      write_datagram(batch.data(i), {static_cast<std::uint32_t>(flow), size, next[flow]++});
+      write_datagram(batch.data(i), {static_cast<std::uint32_t>(flow), size, next[flow]++, now});
       batch.set_size(i, size);
     }
     sent += batch.send(sockets[flow].get(), count);
@@ -339,8 +355,9 @@ class Pinger {
     fmt::print(R"({{"replies":{},"lost":{},"corrupt":{},"seconds":{},)"
                R"("p50_us":{},"p99_us":{},"p999_us":{}}})"
                "\n",
-               round_trips_ns_.size(), lost_, corrupt_, elapsed_s_, percentile_us(0.5),
-               percentile_us(0.99), percentile_us(0.999));
+               round_trips_ns_.size(), lost_, corrupt_, elapsed_s_,
+               percentile_us(round_trips_ns_, 0.5), percentile_us(round_trips_ns_, 0.99),
+               percentile_us(round_trips_ns_, 0.999));
   }
 
  private:
@@ -352,7 +369,8 @@ class Pinger {
         if (place.sent_ns != 0) lose(flow, place);
         place = {flow.next, now};
         outgoing_.set_size(i, size_);
-        write_datagram(outgoing_.data(i), {static_cast<std::uint32_t>(index), size_, flow.next++});
+        write_datagram(outgoing_.data(i),
+                       {static_cast<std::uint32_t>(index), size_, flow.next++, now});
       }
       flow.under_way_count += outgoing_.send(flow.fd.get(), count);
     }
@@ -391,12 +409,6 @@ class Pinger {
       if (place.sent_ns != 0 && now - place.sent_ns > kGiveUpNs) lose(flow, place);
     }
     top_up(flow, index, now);
-  }
-
-  double percentile_us(double share) const {
-    if (round_trips_ns_.empty()) return 0;
-    const auto last = static_cast<double>(round_trips_ns_.size() - 1);
-    return static_cast<double>(round_trips_ns_[static_cast<std::size_t>(last * share)]) * 1e-3;
   }
 
   std::uint32_t size_;

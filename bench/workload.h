@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,12 +28,18 @@ struct Workload {
   std::string metric;  ///< "Gbit/s"; more is better.
   std::string unit;    ///< "GB": processor time is reported per this.
   Service service = Service::http;
+  std::optional<Service> beside = {};  ///< Used in the same run, through the same proxy.
   Family family = Family::ipv4;
   bool in_quick = false;
+  bool of_interest = false;  ///< In a full run through every contender, as those of a quick one.
   bool lower_is_better = false;
   bool needs_route = true;  ///< False: `run` starts the contender itself, and its route is empty.
   std::function<Result<Outcome>(const TestBed&, const Contender&, const Route&, double seconds)>
       run = {};
+
+  std::vector<Service> services() const {
+    return beside ? std::vector{service, *beside} : std::vector{service};
+  }
 };
 
 std::vector<Workload> bulk_workloads();
