@@ -122,29 +122,80 @@ sock_filter skip_unless(std::uint32_t value, std::size_t count) {
 }
 sock_filter end_with(std::uint32_t action) { return BPF_STMT(BPF_RET | BPF_K, action); }
 
-std::vector<int> allowed_calls(Need needs) {
+bool is_declared(int call, Need needs) {
+  return std::ranges::any_of(kDeclaredCalls, [&](const DeclaredCall& declared) {
+    return declared.number == call && covers(needs, declared.need);
+  });
+}
+
+/// Those that something else becomes of than of the rest, in order.
+std::vector<int> known_calls(Need needs) {
   std::vector<int> calls;
+  calls.reserve(std::size(kDeclaredCalls) + std::size(kRefused));
   for (const DeclaredCall& declared : kDeclaredCalls) {
     if (covers(needs, declared.need)) calls.push_back(declared.number);
   }
+  for (const Refused& each : kRefused) calls.push_back(each.call);
   std::ranges::sort(calls);
   calls.erase(std::ranges::unique(calls).begin(), calls.end());
   return calls;
 }
 
-/// What becomes of a call that is allowed: at once, or under its rules.
+/// What becomes of a known call: allowed at once, or under its rules, or failed.
 std::vector<sock_filter> verdict(int call, Need needs, std::uint32_t refused) {
+  const auto failing = std::ranges::find(kRefused, call, &Refused::call);
+  if (failing != std::end(kRefused) && !is_declared(call, needs)) {
+    return {end_with(SECCOMP_RET_ERRNO | failing->error)};
+  }
   std::vector<sock_filter> lines;
   for (const Rule& rule : kRules) {
     if (rule.call != call || !covers(needs, rule.need)) continue;
     lines.push_back(load(lower_half_of(rule.argument)));
-    lines.push_back(mask_with(rule.mask));
+    if (rule.mask != kWhole) lines.push_back(mask_with(rule.mask));
     lines.push_back(skip_unless(rule.value, 1));
     lines.push_back(end_with(SECCOMP_RET_ALLOW));
   }
   lines.push_back(end_with(lines.empty() ? SECCOMP_RET_ALLOW : refused));
   return lines;
 }
+
+/// Finds a call by halves of halves, then in a row. A filter that is put into force is run by the
+/// kernel for each call that there is, to learn which it always allows (seccomp_cache_prepare() in
+/// kernel/seccomp.c, Linux 5.11): with all calls in one row that took a tenth of the proxy's start.
+class Search {
+ public:
+  Search(Need needs, std::uint32_t refused) : needs_(needs), refused_(refused) {}
+
+  void append(std::vector<sock_filter>& filter, std::span<const int> calls) const {
+    constexpr std::size_t kInRow = 8;
+    if (calls.size() <= kInRow) {
+      append_row(filter, calls);
+      return;
+    }
+    const std::size_t half = calls.size() / 2;
+    const auto middle = static_cast<std::uint32_t>(calls[half]);
+    filter.push_back(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, middle, 0, 1));
+    // A conditional jump would reach no further than 255 lines.
+    const std::size_t jump = filter.size();
+    filter.push_back(BPF_STMT(BPF_JMP | BPF_JA, 0));
+    append(filter, calls.first(half));
+    filter[jump].k = static_cast<std::uint32_t>(filter.size() - jump - 1);
+    append(filter, calls.subspan(half));
+  }
+
+ private:
+  void append_row(std::vector<sock_filter>& filter, std::span<const int> calls) const {
+    for (const int call : calls) {
+      const auto lines = verdict(call, needs_, refused_);
+      filter.push_back(skip_unless(static_cast<std::uint32_t>(call), lines.size()));
+      filter.insert(filter.end(), lines.begin(), lines.end());
+    }
+    filter.push_back(end_with(refused_));
+  }
+
+  Need needs_;
+  std::uint32_t refused_;
+};
 
 std::string_view call_name(int number) {
   const auto found = std::ranges::find(kNamedCalls, number, &NamedCall::number);
@@ -172,16 +223,7 @@ std::vector<sock_filter> system_call_filter(Need needs, Refusal refusal) {
   filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0));
   filter.push_back(end_with(SECCOMP_RET_KILL_PROCESS));
   filter.push_back(load(offsetof(seccomp_data, nr)));
-  for (const int call : allowed_calls(needs)) {
-    const auto lines = verdict(call, needs, refused);
-    filter.push_back(skip_unless(static_cast<std::uint32_t>(call), lines.size()));
-    filter.insert(filter.end(), lines.begin(), lines.end());
-  }
-  for (const Refused& each : kRefused) {
-    filter.push_back(skip_unless(static_cast<std::uint32_t>(each.call), 1));
-    filter.push_back(end_with(SECCOMP_RET_ERRNO | each.error));
-  }
-  filter.push_back(end_with(refused));
+  Search(needs, refused).append(filter, known_calls(needs));
   return filter;
 }
 
