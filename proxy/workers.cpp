@@ -1,6 +1,7 @@
 #include "proxy/workers.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <system_error>
@@ -37,12 +38,20 @@ constexpr TimeMs kSettleMs = 200;
 /// When a thread or an engine could not be had.
 constexpr TimeMs kRetryMs = 10'000;
 
+/// Those that the process may run on, of up to 1,024.
+std::size_t usable_processors() {
+  cpu_set_t usable;
+  // std::thread::hardware_concurrency() reads a file, and counts those of the whole machine.
+  if (::sched_getaffinity(0, sizeof usable, &usable) == 0) {
+    return static_cast<std::size_t>(CPU_COUNT(&usable));
+  }
+  return std::max(std::thread::hardware_concurrency(), 1U);
+}
+
 }  // namespace
 
 Workers::Workers(Loop& first, EngineChoice engine, std::size_t limit)
-    : first_loop_(first),
-      engine_(engine),
-      limit_(limit > 0 ? limit : std::max(std::thread::hardware_concurrency(), 1U)) {}
+    : first_loop_(first), engine_(engine), limit_(limit > 0 ? limit : usable_processors()) {}
 
 Workers::~Workers() { stop(); }
 

@@ -22,8 +22,8 @@ namespace fairlead {
 /// only place where a thread is made.
 class Workers {
  public:
-  /// At most `limit` loops, the first included; 0: one for each processor. `engine` is had anew by
-  /// each loop.
+  /// At most `limit` loops, the first included; 0: one for each processor that the process may run
+  /// on. `engine` is had anew by each loop.
   Workers(Loop& first, EngineChoice engine, std::size_t limit);
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;

@@ -206,7 +206,7 @@ constexpr std::array kDefinitions = {
                      "how TCP bytes are moved: auto, copy or splice (default: auto)", set_relay},
     OptionDefinition{"workers", 0, "Relay", "N",
                      "threads that TCP connections may keep busy; one, until they are more than it "
-                     "can serve (default: one for each processor)",
+                     "can serve (default: one for each processor it may run on)",
                      set_workers},
     OptionDefinition{"connect-timeout", 0, "Relay", "SECONDS",
                      "how long to wait for a container to accept a connection; 0: as long as the "
