@@ -174,7 +174,7 @@ Result<void> bring_up(nl_sock* socket, const std::string& name) {
 
 /// The far end of a pair, seen from inside.
 Result<void> set_up_inside(const Network& network, const Container& container) {
-  const auto opened = open_netlink();
+  const auto opened = open_netlink(NETLINK_ROUTE);
   if (!opened) return std::unexpected(opened.error());
   nl_sock* socket = opened->get();
   if (auto up = bring_up(socket, "lo"); !up) return up;
@@ -208,7 +208,7 @@ Result<void> set_up_inside(const Network& network, const Container& container) {
 
 /// Whether the host's end has its far end there, under the right name.
 bool is_paired(const Container& container, int host_index) {
-  const auto opened = open_netlink();
+  const auto opened = open_netlink(NETLINK_ROUTE);
   if (!opened) return false;
   const auto link = find_link(opened->get(), container.ifname);
   return link && *link && rtnl_link_get_link(link->get()) == host_index;
@@ -216,7 +216,7 @@ bool is_paired(const Container& container, int host_index) {
 
 /// What is wrong with the far end; empty: nothing.
 std::string inside_problem(const Container& container, int host_index) {
-  const auto opened = open_netlink();
+  const auto opened = open_netlink(NETLINK_ROUTE);
   if (!opened) return opened.error().message;
   const auto link = find_link(opened->get(), container.ifname);
   if (!link || !*link || rtnl_link_get_link(link->get()) != host_index) {
@@ -240,7 +240,7 @@ std::string inside_problem(const Container& container, int host_index) {
 Result<Links> Links::open() {
   auto home = current_namespace();
   if (!home) return std::unexpected(home.error());
-  auto socket = open_netlink();
+  auto socket = open_netlink(NETLINK_ROUTE);
   if (!socket) return std::unexpected(socket.error());
   return Links(std::move(*socket), std::move(*home));
 }
@@ -262,7 +262,7 @@ Result<void> Links::check_room(const Network& network, const Container& containe
   }
   const auto visit = NamespaceVisit::enter(*inside);
   if (!visit) return failed(prefix + visit.error().message);
-  const auto socket = open_netlink();
+  const auto socket = open_netlink(NETLINK_ROUTE);
   if (!socket) return std::unexpected(socket.error());
   const auto taken = find_link(socket->get(), container.ifname);
   if (!taken) return std::unexpected(taken.error());

@@ -19,10 +19,10 @@ NetlinkAddress build(const IpAddress& address, unsigned length) {
 
 }  // namespace
 
-Result<SocketHandle> open_netlink() {
+Result<SocketHandle> open_netlink(int protocol) {
   SocketHandle socket(nl_socket_alloc());
   if (!socket) return failed("netlink socket: out of memory");
-  if (const int code = nl_connect(socket.get(), NETLINK_ROUTE); code < 0) {
+  if (const int code = nl_connect(socket.get(), protocol); code < 0) {
     return netlink_failed("netlink socket", code);
   }
   return socket;

@@ -36,9 +36,9 @@ using CacheHandle = std::unique_ptr<nl_cache, Releaser<nl_cache_free>>;
 using MessageHandle = std::unique_ptr<nl_msg, Releaser<nlmsg_free>>;
 using NetlinkAddress = std::unique_ptr<nl_addr, Releaser<nl_addr_put>>;
 
-/// A route netlink socket of the network namespace that the calling thread is in; it stays one of
-/// that namespace whatever the thread enters later.
-Result<SocketHandle> open_netlink();
+/// A netlink socket of the network namespace that the calling thread is in; it stays one of that
+/// namespace whatever the thread enters later. `protocol` as NETLINK_ROUTE.
+Result<SocketHandle> open_netlink(int protocol);
 
 /// `<step>: <libnl's text>`. REQUIRES: code < 0, one of libnl's.
 std::unexpected<Error> netlink_failed(std::string_view step, int code);

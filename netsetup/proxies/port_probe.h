@@ -2,16 +2,14 @@
 
 #pragma once
 
-#include <span>
-
 #include "netsetup/network/network.h"
 #include "proxy/mapping/error.h"
 
 namespace fairlead {
 
-/// Binds and closes a socket for each port that is published in `to` and by nobody in `from`. The
-/// error names the published port, and what to do. It can only say what is so now: whoever takes a
-/// port later makes the proxy fail to start.
+/// Looks for a socket on each port that is published in `to` and by nobody in `from`, and where a
+/// proxy is to bind, whether the host has the address. The error names the published port, and what
+/// to do. It can only say what is so now: whoever takes a port later makes the proxy fail to start.
 Result<void> probe_new_ports(const Networks& from, const Networks& to);
 
 }  // namespace fairlead

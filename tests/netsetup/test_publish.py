@@ -148,11 +148,14 @@ def test_a_number_that_belongs_to_another_process_is_left_alone(web):
     (socket.SOCK_STREAM, "0.0.0.0", "8080:80"),
     (socket.SOCK_STREAM, "127.0.0.1", "8000-8099:8000-8099"),
     (socket.SOCK_DGRAM, "127.0.0.1", "8080:53/udp"),
+    (socket.SOCK_STREAM, "::", "8080:80"),
+    (socket.SOCK_STREAM, "::", "127.0.0.1:8080:80"),
+    (socket.SOCK_STREAM, "::ffff:127.0.0.1", "127.0.0.1:8080:80"),
 ])
 def test_a_port_that_somebody_listens_on_is_refused(web, mode, kind, address, port):
     net = web(mode)
     before = rules()
-    with socket.socket(socket.AF_INET, kind) as other:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as other:
         other.bind((address, 8080))
         if kind == socket.SOCK_STREAM:
             other.listen()
@@ -162,6 +165,21 @@ def test_a_port_that_somebody_listens_on_is_refused(web, mode, kind, address, po
         net("unpublish", "web", "c1", "8079:80")
     assert rules() == before
     net("publish", "web", "c1", port)
+
+
+def test_sockets_elsewhere_are_not_in_the_way(web):
+    net = web()
+    with (socket.socket() as elsewhere, socket.socket(socket.AF_INET6) as v6_only,
+          socket.socket(type=socket.SOCK_DGRAM) as client):
+        elsewhere.bind(("127.0.0.2", 8080))
+        elsewhere.listen()
+        v6_only.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        v6_only.bind(("::", 8080))
+        v6_only.listen()
+        client.bind(("127.0.0.1", 8080))
+        client.connect(("127.0.0.1", 53))
+        net("publish", "web", "c1", "127.0.0.1:8080:80", "127.0.0.3:8080:53/udp")
+        assert net("check") == ""
 
 
 @pytest.mark.parametrize("port, code, message", [
