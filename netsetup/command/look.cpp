@@ -26,7 +26,7 @@ struct Looking {
 
   std::optional<FirewallCounters> counters() const {
     const RuleSet rules = plan(state.networks);
-    if (state.networks.empty() || !host.choose_backend(rules)) return std::nullopt;
+    if (state.networks.empty() || !host.choose_backend(rules, rules)) return std::nullopt;
     auto counters = host.firewall()->counters(rules);
     if (!counters) return std::nullopt;
     return std::move(*counters);

@@ -101,7 +101,7 @@ void find_proxy_problems(const Network& network, std::vector<std::string>& probl
 
 void find_rule_problems(KernelHost& host, const State& state, std::vector<std::string>& problems) {
   const RuleSet rules = plan(state.networks);
-  const auto chosen = host.choose_backend(rules);
+  const auto chosen = host.choose_backend(rules, rules);
   if (!chosen) {
     problems.push_back("firewall: " + chosen.error().message);
     return;
@@ -258,7 +258,7 @@ Result<PlannedChange> plan_change(KernelHost& host, const State& state, const Ne
 
   const RuleSet before = plan(state.networks);
   const RuleSet after = plan(wanted);
-  const auto backend = host.choose_backend(after);
+  const auto backend = host.choose_backend(before, after);
   if (!backend) return std::unexpected(backend.error());
   change.backend = *backend;
   const bool known = extent == Extent::differences && state.backend == *backend;

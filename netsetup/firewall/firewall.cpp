@@ -90,13 +90,17 @@ std::string advice(const ForeignFilter& filter, Backend backend, const RuleSet& 
 
 }  // namespace
 
-Result<std::unique_ptr<Firewall>> make_firewall(BackendChoice choice, const RuleSet& wanted,
+Result<std::unique_ptr<Firewall>> make_firewall(BackendChoice choice, const RuleSet& present,
+                                                const RuleSet& wanted,
                                                 std::vector<std::string>& notes) {
   if (choice == BackendChoice::none) {
     if (auto possible = NoFirewall::check(wanted); !possible) {
       return std::unexpected(std::move(possible.error()));
     }
     return std::make_unique<NoFirewall>();
+  }
+  if (choice != BackendChoice::automatic && present.bridges == wanted.bridges) {
+    return choice == BackendChoice::nftables ? make_nftables_firewall() : make_iptables_firewall();
   }
   auto session = NftSession::open();
   if (!session) {

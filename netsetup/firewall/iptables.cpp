@@ -181,14 +181,26 @@ class IptablesFirewall final : public Firewall {
     if (concerns(to, Family::v6) && tools_.size() < 2) {
       return failed("ip6tables-restore: not found, and a network has an IPv6 subnet");
     }
-    if (from != nullptr && change(assumed(*from), to)) return {};
-    std::vector<IptablesPresent> present;
+    if (from != nullptr) {
+      if (change([&](const Tools& tools) { return change_text(tools, from, to); })) return {};
+      // What has been done of it before it failed is not to stay.
+      for (const Tools& tools : tools_) {
+        roll_back(tools, iptables_all_present(iptables_tables(*from, tools.family)));
+      }
+    }
+    std::map<Family, IptablesPresent> present;
     for (const Tools& tools : tools_) {
       auto read = read_present(tools);
       if (!read) return std::unexpected(std::move(read.error()));
-      present.push_back(std::move(*read));
+      present.emplace(tools.family, std::move(*read));
     }
-    if (auto changed = change(present, to); !changed) return changed;
+    const auto changed = change([&](const Tools& tools) {
+      return iptables_change_text(present.at(tools.family), iptables_tables(to, tools.family));
+    });
+    if (!changed) {
+      for (const Tools& tools : tools_) roll_back(tools, present.at(tools.family));
+      return changed;
+    }
     return from == nullptr ? remove_nftables() : Result<void>();
   }
 
@@ -237,27 +249,15 @@ class IptablesFirewall final : public Firewall {
   static std::string change_text(const Tools& tools, const RuleSet* from, const RuleSet& to) {
     const IptablesPresent present =
         from == nullptr ? IptablesPresent{}
-                        : iptables_all_present(iptables_tables(*from, tools.family));
-    return iptables_change_text(present, iptables_tables(to, tools.family));
+                        : iptables_all_present(iptables_tables(*from, tools.family, &to));
+    return iptables_change_text(present, iptables_tables(to, tools.family, from));
   }
 
-  std::vector<IptablesPresent> assumed(const RuleSet& rules) const {
-    std::vector<IptablesPresent> present;
-    present.reserve(tools_.size());
+  /// `text` gives what each of the tools is to load. What comes before a failure stays.
+  template <typename Text>
+  Result<void> change(const Text& text) const {
     for (const Tools& tools : tools_) {
-      present.push_back(iptables_all_present(iptables_tables(rules, tools.family)));
-    }
-    return present;
-  }
-
-  /// `present`: for each of tools_. A failure takes back what has been done.
-  Result<void> change(const std::vector<IptablesPresent>& present, const RuleSet& to) {
-    for (std::size_t i = 0; i < tools_.size(); ++i) {
-      const auto done = restore(
-          tools_[i], iptables_change_text(present[i], iptables_tables(to, tools_[i].family)));
-      if (done) continue;
-      for (std::size_t undone = i + 1; undone-- > 0;) roll_back(tools_[undone], present[undone]);
-      return done;
+      if (auto done = restore(tools, text(tools)); !done) return done;
     }
     return {};
   }

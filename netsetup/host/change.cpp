@@ -82,10 +82,16 @@ Result<void> change_sysctls(Host& host, State& state, const Networks& to) {
   return host.save_host(state);
 }
 
+/// A reload makes everything anew, and is told everything anew.
+Result<Backend> choose_backend(Host& host, const Course& course) {
+  const bool anew = course.extent == Extent::everything;
+  return host.choose_backend(anew ? RuleSet{} : course.rules_before, course.rules_after);
+}
+
 Result<void> change_rules(Host& host, State& state, const Course& course) {
   const RuleSet& before = course.rules_before;
   const RuleSet& after = course.rules_after;
-  const auto backend = host.choose_backend(after);
+  const auto backend = choose_backend(host, course);
   if (!backend) return std::unexpected(backend.error());
   if (course.to.empty()) {
     if (auto removed = host.remove_rules(); !removed) return removed;
@@ -221,7 +227,7 @@ Result<void> change(Host& host, State& state, Networks wanted, Extent extent, No
   const Networks before = state.networks;
   const Course course{before, wanted, extent};
   // Where it is not there, nothing could be taken back either.
-  if (auto chosen = host.choose_backend(course.rules_after); !chosen) {
+  if (auto chosen = choose_backend(host, course); !chosen) {
     return std::unexpected(chosen.error());
   }
   if (auto saved = host.save_unfinished(unfinished); !saved) return saved;

@@ -39,9 +39,9 @@ class Host {
   virtual Result<std::vector<SysctlRecord>> apply_sysctls(
       const std::vector<SysctlSetting>& wanted, const std::vector<SysctlRecord>& records) = 0;
 
-  /// The back end that install_rules() is going to use. Changes nothing. Error: the one asked for
-  /// is not there, or cannot do what is wanted.
-  virtual Result<Backend> choose_backend(const RuleSet& wanted) = 0;
+  /// The back end that install_rules() is going to use; `present` as for make_firewall(). Changes
+  /// nothing. Error: the one asked for is not there, or cannot do what is wanted.
+  virtual Result<Backend> choose_backend(const RuleSet& present, const RuleSet& wanted) = 0;
   /// As Firewall::install() and Firewall::remove(). REQUIRES: a back end was chosen.
   virtual Result<void> install_rules(const RuleSet* from, const RuleSet& to) = 0;
   virtual Result<void> remove_rules() = 0;

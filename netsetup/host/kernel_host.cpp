@@ -152,10 +152,10 @@ Result<std::vector<SysctlRecord>> KernelHost::apply_sysctls(
   return fairlead::apply_sysctls(wanted, records);
 }
 
-Result<Backend> KernelHost::choose_backend(const RuleSet& wanted) {
+Result<Backend> KernelHost::choose_backend(const RuleSet& present, const RuleSet& wanted) {
   if (firewall_) return firewall_->backend();
   const BackendChoice in_use = backend_ ? choice_of(*backend_) : BackendChoice::automatic;
-  auto made = make_firewall(settings_.firewall.value_or(in_use), wanted, notes_);
+  auto made = make_firewall(settings_.firewall.value_or(in_use), present, wanted, notes_);
   if (!made) return std::unexpected(made.error());
   firewall_ = std::move(*made);
   return firewall_->backend();

@@ -43,7 +43,7 @@ class KernelHost final : public Host {
       const std::vector<SysctlSetting>& wanted, const std::vector<SysctlRecord>& records) override;
   Result<std::vector<SysctlRecord>> apply_sysctls(
       const std::vector<SysctlSetting>& wanted, const std::vector<SysctlRecord>& records) override;
-  Result<Backend> choose_backend(const RuleSet& wanted) override;
+  Result<Backend> choose_backend(const RuleSet& present, const RuleSet& wanted) override;
   Result<void> install_rules(const RuleSet* from, const RuleSet& to) override;
   Result<void> remove_rules() override;
   Result<void> forget_udp(std::span<const PublishedPort> ports) override;

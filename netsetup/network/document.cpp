@@ -151,15 +151,19 @@ Result<Networks> parse_networks(std::string_view text, std::string_view where) {
   if (!json) return std::unexpected(json.error());
   JsonReader reader(*json, std::string(where));
   Networks networks;
-  reader.read_objects("networks", [&](JsonReader& network) -> Result<void> {
+  read_networks(reader, "networks", networks);
+  if (auto finished = reader.finish(); !finished) return std::unexpected(finished.error());
+  return networks;
+}
+
+void read_networks(JsonReader& reader, std::string_view field, Networks& networks) {
+  reader.read_objects(field, [&](JsonReader& network) -> Result<void> {
     auto read = read_network(network);
     if (!read) return std::unexpected(read.error());
     networks.push_back(std::move(*read));
     return {};
   });
-  if (auto finished = reader.finish(); !finished) return std::unexpected(finished.error());
   std::ranges::sort(networks, {}, &Network::name);
-  return networks;
 }
 
 }  // namespace fairlead

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "netsetup/network/json_reader.h"
 #include "netsetup/network/network.h"
 #include "proxy/mapping/error.h"
 
@@ -28,5 +29,7 @@ std::string networks_text(const Networks& networks);
 Result<Network> parse_network(std::string_view text, std::string_view where);
 /// Sorted by name.
 Result<Networks> parse_networks(std::string_view text, std::string_view where);
+/// A field that is a list of networks; sorted by name.
+void read_networks(JsonReader& reader, std::string_view field, Networks& networks);
 
 }  // namespace fairlead

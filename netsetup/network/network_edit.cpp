@@ -122,7 +122,9 @@ Result<void> publish_ports(Networks& networks, std::string_view network, std::st
   std::vector<PublishedPort>& published = place->container.ports;
   std::set<PublishedPort> wanted = with_host_binding(place->network, ports);
   for (const PublishedPort& port : published) wanted.erase(port);
+  const auto added = std::ptrdiff_t(published.size());
   published.insert(published.end(), wanted.begin(), wanted.end());
+  std::ranges::inplace_merge(published, published.begin() + added);
   return {};
 }
 

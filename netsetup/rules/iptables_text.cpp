@@ -58,7 +58,7 @@ std::string destination(const Translation& translation) {
   return fmt::format("{}:{}/{}", address, to.to_string(), translation.host_ports.first);
 }
 
-PortRule translation_rule(const Translation& translation) {
+std::string translation_rule(const Translation& translation) {
   std::string text;
   // The order of iptables-save: source, destination, interface, protocol.
   if (translation.host_ip) text += fmt::format("-d {} ", host_prefix(*translation.host_ip));
@@ -67,7 +67,7 @@ PortRule translation_rule(const Translation& translation) {
   text +=
       fmt::format("{} -j DNAT --to-destination {}",
                   dport(translation.protocol, translation.host_ports), destination(translation));
-  return {translation.protocol, translation.host_ports, std::move(text)};
+  return text;
 }
 
 /// Ends a rule that drops. The reason is for whoever looks at the rules or their counters.
@@ -101,15 +101,21 @@ ChainRules raw_table(const RuleSet& rules, Family family) {
   return chains;
 }
 
-ChainRules nat_table(const RuleSet& rules, Family family) {
-  ChainRules chains;
-  std::vector<PortRule> for_everyone;
-  std::vector<PortRule> beside_proxy;
-  for (const Translation& translation : rules.translations) {
-    if (translation.container_ip.family() != family) continue;
-    (translation.proxied_bridge.empty() ? for_everyone : beside_proxy)
-        .push_back(translation_rule(translation));
+/// Those that concern everyone, and those whose own-bridge clients go to the proxy.
+struct SortedTranslations {
+  TreeTranslations for_everyone;
+  TreeTranslations beside_proxy;
+
+  SortedTranslations(const RuleSet& rules, Family family) {
+    for (const Translation& translation : rules.translations) {
+      if (translation.container_ip.family() != family) continue;
+      (translation.proxied_bridge.empty() ? for_everyone : beside_proxy).push_back(&translation);
+    }
   }
+};
+
+ChainRules nat_table(const RuleSet& rules, Family family, const RuleSet* like) {
+  ChainRules chains;
   chains["FAIRLEAD"] = {};
   if (family == Family::v6) {
     append(chains["FAIRLEAD"], "-s fe80::/10 -j RETURN");
@@ -123,8 +129,13 @@ ChainRules nat_table(const RuleSet& rules, Family family) {
   }
   chains["FAIRLEAD-DNAT"] = {};
   chains["FAIRLEAD-BOTH"] = {};
-  add_port_tree(chains, "FAIRLEAD-DNAT", for_everyone);
-  add_port_tree(chains, "FAIRLEAD-BOTH", beside_proxy);
+  const SortedTranslations sorted(rules, family);
+  std::optional<SortedTranslations> others;
+  if (like != nullptr) others.emplace(*like, family);
+  add_port_tree(chains, "FAIRLEAD-DNAT", sorted.for_everyone, translation_rule,
+                others ? &others->for_everyone : nullptr);
+  add_port_tree(chains, "FAIRLEAD-BOTH", sorted.beside_proxy, translation_rule,
+                others ? &others->beside_proxy : nullptr);
 
   std::vector<std::string>& postrouting = chains["FAIRLEAD-POSTROUTING"];
   for (const InterfacePrefix& pair : rules.hairpin) {
@@ -241,9 +252,9 @@ std::string change_body(const IptablesPresent& present, std::string_view table,
 
 }  // namespace
 
-IptablesTables iptables_tables(const RuleSet& rules, Family family) {
+IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like) {
   return {{"raw", raw_table(rules, family)},
-          {"nat", nat_table(rules, family)},
+          {"nat", nat_table(rules, family, like)},
           {"filter", filter_table(rules)}};
 }
 

@@ -20,7 +20,9 @@ constexpr std::string_view kIptablesUserChain = "FAIRLEAD-USER";
 /// rules are written as iptables-save prints them, so that the two can be compared.
 using IptablesTables = std::map<std::string, ChainRules>;
 
-IptablesTables iptables_tables(const RuleSet& rules, Family family);
+/// `like`, where it is given: chains of published ports that are the same for it are left out, so
+/// that for a change from one rule set to the other little more is written down than what differs.
+IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like = nullptr);
 
 /// A rule of a built-in chain that leads to one of ours, always the first of its chain.
 struct IptablesHook {

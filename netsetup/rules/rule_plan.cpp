@@ -7,7 +7,8 @@ namespace {
 
 template <typename T>
 void sort_unique(std::vector<T>& values) {
-  std::ranges::sort(values);
+  // Ports of one container come sorted, and asking is cheaper than sorting.
+  if (!std::ranges::is_sorted(values)) std::ranges::sort(values);
   const auto duplicates = std::ranges::unique(values);
   values.erase(duplicates.begin(), duplicates.end());
 }

@@ -98,7 +98,23 @@ Result<void> StateDirectory::lock(std::string_view command) {
   return {};
 }
 
-Result<State> StateDirectory::load() const {
+const std::string& StateDirectory::text_of(const Network& network) {
+  const auto found = written_.find(network.name);
+  if (found != written_.end() && found->second.network == network) return found->second.text;
+  return written_.insert_or_assign(network.name, Written{network, network_text(network)})
+      .first->second.text;
+}
+
+std::string StateDirectory::list_of(const Networks& networks) {
+  std::string list = "[";
+  for (const Network& network : networks) {
+    if (list.size() > 1) list += ",";
+    list += text_of(network);
+  }
+  return list + "]";
+}
+
+Result<State> StateDirectory::load() {
   State state;
   const std::string host = path_ + "/host.json";
   const auto host_file = read_file_if_any(host);
@@ -117,9 +133,9 @@ Result<State> StateDirectory::load() const {
   }
   if (code && code.value() != ENOENT) return failed("read " + path_ + "/networks", code.value());
   for (const std::string& path : paths) {
-    const auto file = read_file_if_any(path);
+    auto file = read_file_if_any(path);
     if (!file) return std::unexpected(file.error());
-    const std::optional<std::string>& document = *file;
+    std::optional<std::string>& document = *file;
     // Removed since the directory was read.
     if (!document) continue;
     auto network = parse_network(*document, path);
@@ -127,6 +143,7 @@ Result<State> StateDirectory::load() const {
     if (network_path(network->name) != path) {
       return failed(path + ": names network " + network->name + ", which belongs elsewhere");
     }
+    written_.insert_or_assign(network->name, Written{*network, std::move(*document)});
     state.networks.push_back(std::move(*network));
   }
   std::ranges::sort(state.networks, {}, &Network::name);
@@ -142,16 +159,11 @@ Result<std::optional<Unfinished>> StateDirectory::load_unfinished() const {
   const auto json = parse_json(*text, path);
   if (!json) return std::unexpected(json.error());
   JsonReader reader(*json, path);
-  std::string before;
-  std::string after;
-  reader.read("before", before);
-  reader.read("after", after);
+  Unfinished unfinished;
+  read_networks(reader, "before", unfinished.before);
+  read_networks(reader, "after", unfinished.after);
   if (auto finished = reader.finish(); !finished) return std::unexpected(finished.error());
-  auto networks_before = parse_networks(before, path + ": before");
-  if (!networks_before) return std::unexpected(networks_before.error());
-  auto networks_after = parse_networks(after, path + ": after");
-  if (!networks_after) return std::unexpected(networks_after.error());
-  return Unfinished{std::move(*networks_before), std::move(*networks_after)};
+  return unfinished;
 }
 
 Result<void> StateDirectory::save_host(const State& state) {
@@ -164,7 +176,7 @@ Result<void> StateDirectory::save_networks(const Networks& from, const Networks&
   for (const Network& network : to) {
     const Network* before = find_network(from, network.name);
     if (before != nullptr && *before == network) continue;
-    auto written = replace_file(network_path(network.name), network_text(network));
+    auto written = replace_file(network_path(network.name), text_of(network));
     if (!written) return written;
   }
   for (const Network& network : from) {
@@ -180,9 +192,10 @@ Result<void> StateDirectory::save_networks(const Networks& from, const Networks&
 }
 
 Result<void> StateDirectory::save_unfinished(const Unfinished& unfinished) {
-  const Json json = {{"before", networks_text(unfinished.before)},
-                     {"after", networks_text(unfinished.after)}};
-  return replace_file(path_ + "/unfinished.json", json.dump() + "\n");
+  const std::string before = list_of(unfinished.before);
+  return replace_file(
+      path_ + "/unfinished.json",
+      fmt::format("{{\"before\": {},\n\"after\": {}}}\n", before, list_of(unfinished.after)));
 }
 
 Result<void> StateDirectory::remove_unfinished() { return remove_file(path_ + "/unfinished.json"); }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -41,7 +42,7 @@ class StateDirectory {
 
   /// What was saved; nothing at all where there is no directory. Error: a file cannot be read or is
   /// not what this program writes, and stays as it is.
-  Result<State> load() const;
+  Result<State> load();
   Result<std::optional<Unfinished>> load_unfinished() const;
 
   /// The following need the lock.
@@ -53,9 +54,20 @@ class StateDirectory {
   Result<void> remove_unfinished();
 
  private:
+  /// A network as it was last read or written down.
+  struct Written {
+    Network network;
+    std::string text;
+  };
+
   std::string network_path(std::string_view name) const;
+  /// As network_text(). Ten thousand ports take 2 ms to write down, so it is done once.
+  const std::string& text_of(const Network& network);
+  /// A JSON array of networks.
+  std::string list_of(const Networks& networks);
 
   std::string path_;
+  std::map<std::string, Written> written_;
   FileDescriptor lock_;
 };
 

@@ -1,5 +1,6 @@
 """What happens to flows, to the rules of others and to the kernel's settings."""
 
+import json
 import os
 import select
 import socket
@@ -145,6 +146,39 @@ def test_what_was_flushed_is_missed_and_comes_back_with_reload(make_lab, backend
     assert reaches_in_vain(lab)
     lab.net("reload")
     assert lab.net.problems() == [] and reaches(lab)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("mode", ["dnat", "both"])
+def test_changes_lead_to_what_a_reload_makes_anew(make_lab, backend, mode):
+    lab = make_lab("--firewall", backend, network=("--mode", mode))
+
+    def rules():
+        if backend == "nftables":
+            listed = json.loads(lab.run("host", "nft", "--json", "--stateless", "list", "table",
+                                        "inet", "fairlead"))["nftables"]
+            for thing in (thing for entry in listed for thing in entry.values()):
+                thing.pop("handle", None)
+                # A hash has no order.
+                thing.get("elem", []).sort(key=json.dumps)
+            return listed
+        saved = lab.run("host", "iptables-save") + lab.run("host", "ip6tables-save")
+        return [line for line in saved.splitlines() if not line.startswith(("#", ":PRE", ":POST"))]
+
+    many = [f"{port}:80" for port in range(9001, 9061, 2)]
+    lab.net("publish", "web", "c1", *many, "127.0.0.1:7000:80", "7100-7199:7100-7199/udp",
+            f"{HOST}:7200-7203:80-83")
+    for change in (["publish", "web", "c1", "9002:80", "127.0.0.1:7001:80", f"[{HOST6}]:7300:80"],
+                   ["unpublish", "web", "c1", "9001:80", "7100-7199:7100-7199/udp"],
+                   ["publish", "web", "c1", "7150-7160:7150-7160/udp", "9004:81/udp"],
+                   ["network", "create", "db", "--allow-networks", "web", "--mode", "dnat"],
+                   ["network", "rm", "db"],
+                   ["unpublish", "web", "c1", *many[1:20]],
+                   ["unpublish", "web", "c1", "--all"]):
+        lab.net(*change)
+        changed = rules()
+        lab.net("reload")
+        assert changed == rules(), change
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

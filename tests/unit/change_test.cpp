@@ -90,7 +90,7 @@ class ScriptedHost final : public Host {
     return wanted.empty() ? std::vector<SysctlRecord>() : records;
   }
 
-  Result<Backend> choose_backend(const RuleSet& /*wanted*/) override {
+  Result<Backend> choose_backend(const RuleSet& /*present*/, const RuleSet& /*wanted*/) override {
     if (!has_backend) return failed("there is no back end");
     return Backend::nftables;
   }

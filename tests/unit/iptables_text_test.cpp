@@ -33,19 +33,42 @@ std::size_t rules_met(const ChainRules& chains, const std::string& chain, unsign
   return met;
 }
 
-std::vector<PortRule> single_ports(unsigned first, unsigned count, unsigned step) {
-  std::vector<PortRule> rules;
+std::vector<Translation> single_ports(unsigned first, unsigned count, unsigned step) {
+  std::vector<Translation> translations(count);
   for (unsigned i = 0; i < count; ++i) {
     const auto port = static_cast<std::uint16_t>(first + i * step);
-    rules.push_back({Protocol::tcp, {port, port}, std::to_string(port)});
+    translations[i].host_ports = {port, port};
   }
-  return rules;
+  return translations;
+}
+
+Translation range(unsigned first, unsigned last) {
+  Translation translation;
+  translation.host_ports = {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(last)};
+  return translation;
+}
+
+TreeTranslations pointers(const std::vector<Translation>& translations) {
+  TreeTranslations pointers;
+  for (const Translation& translation : translations) pointers.push_back(&translation);
+  return pointers;
+}
+
+std::string ports_of(const Translation& translation) { return translation.host_ports.to_string(); }
+
+/// With nothing but what differs from `like`, if that is given.
+ChainRules tree(const std::vector<Translation>& translations,
+                const std::vector<Translation>* like = nullptr) {
+  ChainRules chains;
+  const TreeTranslations others = like != nullptr ? pointers(*like) : TreeTranslations{};
+  add_port_tree(chains, "ROOT", pointers(translations), ports_of,
+                like != nullptr ? &others : nullptr);
+  return chains;
 }
 
 TEST(PortTree, APacketMeetsFewRulesAmongTenThousand) {
   for (const unsigned step : {1U, 5U}) {
-    ChainRules chains;
-    add_port_tree(chains, "ROOT", single_ports(10000, 10000, step));
+    const ChainRules chains = tree(single_ports(10000, 10000, step));
     std::size_t most = 0;
     for (unsigned port = 0; port < 65536; ++port) {
       most = std::max(most, rules_met(chains, "ROOT", port));
@@ -54,32 +77,53 @@ TEST(PortTree, APacketMeetsFewRulesAmongTenThousand) {
   }
 }
 
-TEST(PortTree, FewRulesNeedNoTree) {
-  ChainRules chains;
-  add_port_tree(chains, "ROOT", single_ports(80, 16, 1));
-  EXPECT_EQ(chains.size(), 1U);
-}
+TEST(PortTree, FewRulesNeedNoTree) { EXPECT_EQ(tree(single_ports(80, 16, 1)).size(), 1U); }
 
 TEST(PortTree, OneMoreRuleChangesOneChain) {
-  ChainRules before;
-  ChainRules after;
-  auto rules = single_ports(10000, 1000, 3);
-  add_port_tree(before, "ROOT", rules);
-  rules.insert(rules.begin() + 500, {Protocol::tcp, {11501, 11501}, "new"});
-  add_port_tree(after, "ROOT", rules);
-  std::size_t changed = 0;
-  for (const auto& [chain, lines] : after) {
-    if (!before.contains(chain) || before.at(chain) != lines) ++changed;
+  const auto before = single_ports(10000, 1000, 3);
+  auto after = before;
+  after.insert(after.begin() + 500, range(11501, 11501));
+  const ChainRules changed = tree(after, &before);
+  ASSERT_EQ(changed.size(), 2U);
+  EXPECT_TRUE(changed.contains("ROOT"));
+}
+
+TEST(PortTree, WhatIsLikeAnotherTreeIsLeftOutAndNothingElse) {
+  // From few to many and back, so that chains split, join, come and go.
+  const auto many = single_ports(10000, 1000, 3);
+  std::vector<std::vector<Translation>> trees = {
+      {}, single_ports(80, 16, 1), many, single_ports(10000, 500, 3), single_ports(11000, 17, 1)};
+  trees.push_back(many);
+  trees.back().push_back(range(1000, 60000));
+  trees.push_back(many);
+  trees.back()[700].container_ports = {443, 443};
+  for (const auto& from : trees) {
+    for (const auto& to : trees) {
+      const ChainRules whole_from = tree(from);
+      const ChainRules whole_to = tree(to);
+      const ChainRules differing = tree(to, &from);
+      for (const auto& [chain, rules] : whole_to) {
+        const auto before = whole_from.find(chain);
+        const bool differs = before == whole_from.end() || before->second != rules;
+        ASSERT_TRUE(differing.contains(chain) || !differs) << chain;
+        if (differing.contains(chain)) {
+          ASSERT_EQ(differing.at(chain), rules) << chain;
+        }
+      }
+      for (const auto& entry : differing) ASSERT_TRUE(whole_to.contains(entry.first));
+      // Left out of the one only where it is left out of the other: nothing is taken for removed.
+      const ChainRules gone = tree(from, &to);
+      for (const auto& [chain, rules] : gone) {
+        ASSERT_TRUE(differing.contains(chain) || !whole_to.contains(chain)) << chain;
+      }
+    }
   }
-  EXPECT_EQ(changed, 1U);
 }
 
 TEST(PortTree, ARangeStaysWhereItsBlockEnclosesIt) {
-  ChainRules chains;
-  auto rules = single_ports(8192, 20, 1);
-  rules.push_back({Protocol::tcp, {1000, 60000}, "wide"});
-  add_port_tree(chains, "ROOT", rules);
-  EXPECT_EQ(chains.at("ROOT-t").front(), "wide");
+  auto translations = single_ports(8192, 20, 1);
+  translations.push_back(range(1000, 60000));
+  EXPECT_EQ(tree(translations).at("ROOT-t").front(), "1000-60000");
 }
 
 TEST(IptablesText, NothingIsWrittenWhereNothingDiffers) {
@@ -97,6 +141,34 @@ TEST(IptablesText, OnePortMoreWritesItsChainAlone) {
   EXPECT_THAT(text, HasSubstr("-C POSTROUTING -j FAIRLEAD-POSTROUTING\n:FAIRLEAD-DNAT - [0:0]\n"));
   EXPECT_THAT(text, Not(HasSubstr("*filter")));
   EXPECT_THAT(text, Not(HasSubstr(":FAIRLEAD-POSTROUTING")));
+}
+
+TEST(IptablesText, WhatIsKnownToBeAlikeNeedNotBeWrittenDownToBeLeftAlone) {
+  Networks networks = sample_networks(Mode::both);
+  const auto texts = {"30000:80", "30001:80/udp", "20000-29999:20000-29999", "9500:80/sctp"};
+  std::vector<RuleSet> sets = {plan(networks)};
+  for (unsigned i = 0; i < 40; ++i) {
+    networks[1].containers[0].ports.push_back(
+        PublishedPort::parse("11" + std::to_string(100 + i) + ":80").value());
+  }
+  sets.push_back(plan(networks));
+  for (const char* text : texts) {
+    networks[1].containers[1].ports.push_back(PublishedPort::parse(text).value());
+    sets.push_back(plan(networks));
+  }
+  networks[1].mode = Mode::dnat;
+  networks[1].containers[0].ports.clear();
+  sets.push_back(plan(networks));
+  for (const RuleSet& from : sets) {
+    for (const RuleSet& to : sets) {
+      for (const Family family : {Family::v4, Family::v6}) {
+        EXPECT_EQ(iptables_change_text(iptables_all_present(iptables_tables(from, family, &to)),
+                                       iptables_tables(to, family, &from)),
+                  iptables_change_text(iptables_all_present(iptables_tables(from, family)),
+                                       iptables_tables(to, family)));
+      }
+    }
+  }
 }
 
 TEST(IptablesText, ReadsBackWhatIptablesSaveShows) {

@@ -25,7 +25,7 @@ class StateDirectoryTest : public ::testing::Test {
 };
 
 TEST_F(StateDirectoryTest, AnEmptyOneIsNoError) {
-  const StateDirectory directory(path_ + "/nothing");
+  StateDirectory directory(path_ + "/nothing");
   EXPECT_EQ(directory.load().value(), State());
   EXPECT_EQ(directory.load_unfinished().value(), std::nullopt);
 }
