@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/intrusive/list.hpp>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -39,6 +40,14 @@ class DeadlineList {
     deadline.unlink();
     deadline.due = now + duration_ms_;
     list_.push_back(deadline);
+  }
+
+  /// Sets the deadline to the time that it has been set to on another list of this duration. Costs
+  /// a step for each deadline of this list that is due later.
+  void take_over(Deadline& deadline) {
+    auto position = list_.end();
+    while (position != list_.begin() && std::prev(position)->due > deadline.due) --position;
+    list_.insert(position, deadline);
   }
 
   bool empty() const { return list_.empty(); }

@@ -74,7 +74,7 @@ void TcpConnection::join(TcpRelay& relay) {
     for (const Direction& direction : directions_) {
       if (direction.pipe) relay_->pipes().take_over();
     }
-    relay_->touch(*this);
+    relay_->take_over_quiet(*this);
     relay_->engine().defer(*this);
     return;
   }
@@ -87,7 +87,6 @@ void TcpConnection::join(TcpRelay& relay) {
 void TcpConnection::begin_move() {
   moving_ = true;
   Deadline::unlink();
-  quiet_.unlink();
   for (Direction& direction : directions_) {
     if (direction.reading == Reading::receiving) direction.reading = Reading::stopping;
     if (direction.reading == Reading::watching) direction.reading = Reading::unwatching;
@@ -102,6 +101,8 @@ void TcpConnection::detach() {
     if (direction.pipe) relay_->pipes().give_away();
   }
   for (const Side side : {kClient, kBackend}) relay_->engine().let_go(fd(side));
+  // What it was in the middle of may have touched it to the last.
+  quiet_.unlink();
   relay_ = nullptr;
   moving_ = false;
 }

@@ -252,10 +252,18 @@ void TcpRelay::note_copied(std::size_t before, std::size_t after) {
   }
 }
 
+DeadlineList& TcpRelay::quiet_list(const TcpConnection& connection) {
+  return connection.half_closed() && half_closed_.duration_ms() > 0 ? half_closed_ : idle_;
+}
+
 void TcpRelay::touch(TcpConnection& connection) {
-  const bool half_closed = connection.half_closed() && half_closed_.duration_ms() > 0;
-  DeadlineList& list = half_closed ? half_closed_ : idle_;
+  DeadlineList& list = quiet_list(connection);
   if (list.duration_ms() > 0) list.set(connection.quiet(), engine().now());
+}
+
+void TcpRelay::take_over_quiet(TcpConnection& connection) {
+  DeadlineList& list = quiet_list(connection);
+  if (list.duration_ms() > 0) list.take_over(connection.quiet());
 }
 
 void TcpRelay::QuietOwner::on_deadline(Deadline& deadline) {

@@ -117,6 +117,8 @@ class TcpRelay final : private DeadlineList::Owner {
 
   /// Something has passed: puts off connection.on_quiet().
   void touch(TcpConnection& connection);
+  /// Nothing has passed since the connection was put off on the loop that it comes from.
+  void take_over_quiet(TcpConnection& connection);
   /// Calls connection.on_deadline() in kUnreadMs.
   void watch_later(TcpConnection& connection);
   void log_refused(std::string_view message);
@@ -135,6 +137,7 @@ class TcpRelay final : private DeadlineList::Owner {
   };
 
   void on_deadline(Deadline& deadline) override;
+  DeadlineList& quiet_list(const TcpConnection& connection);
   void note_copied(std::size_t before, std::size_t after);
   Mailbox* next_in_turn();
   void resume_all();

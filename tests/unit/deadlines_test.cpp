@@ -112,6 +112,27 @@ TEST_F(DeadlinesTest, MovesFromOneListToAnother) {
   EXPECT_EQ(expired, std::vector{1});
 }
 
+TEST_F(DeadlinesTest, TakenOverFromAnotherLoopItKeepsItsTimeAndTheOrder) {
+  DeadlineList there(*this, 100);
+  DeadlineList here(*this, 100);
+  Timer first(1);
+  Timer second(2);
+  Timer third(3);
+  here.set(first, 0);
+  there.set(second, 10);
+  here.set(third, 20);
+  second.unlink();
+  here.take_over(second);
+  here.run(109);
+  EXPECT_EQ(expired, std::vector{1});
+  here.run(110);
+  EXPECT_EQ(expired, (std::vector{1, 2}));
+  here.take_over(second);
+  EXPECT_EQ(&here.front(), &second);
+  here.run(120);
+  EXPECT_EQ(expired, (std::vector{1, 2, 2, 3}));
+}
+
 TEST_F(DeadlinesTest, OwnerMaySetItAgainOrDestroyOthers) {
   DeadlineList list(*this, 100);
   Timer first(1);
