@@ -19,7 +19,8 @@ std::size_t raise_descriptor_limit() {
 
 void set_default_limits(RelaySettings& settings, std::size_t descriptor_limit,
                         const ListenerCounts& listeners) {
-  const std::size_t kept_back = kReservedDescriptors + listeners.streams + listeners.datagrams;
+  const std::size_t kept_back = std::min(kReservedDescriptors, descriptor_limit / 2) +
+                                listeners.streams + listeners.datagrams;
   std::size_t share = descriptor_limit > kept_back ? descriptor_limit - kept_back : 0;
   if (listeners.streams > 0 && listeners.datagrams > 0) share /= 2;
   // With hardly any descriptors, one at a time is better than none.

@@ -22,11 +22,11 @@ struct ListenerCounts {
 /// Sets `connections_max` and `sessions_max` where they are 0, from the limit of descriptors.
 ///
 /// A connection takes two descriptors, a session one. Kept back from the limit: one for each
-/// listener and kReservedDescriptors for the ring, the signals, the log, the pipes that bulk
-/// transfers are spliced through and a connection's descriptors between accept and the refusal. A
-/// proxy that serves both streams and datagrams gives half of the rest to each, and a limit that
-/// an option sets leaves the rest as it is: descriptors that run out pause accepting, they end
-/// nothing.
+/// listener and kReservedDescriptors, or half of the limit if that is less, for the ring, the
+/// signals, the log, the pipes that bulk transfers are spliced through and a connection's
+/// descriptors between accept and the refusal. A proxy that serves both streams and datagrams gives
+/// half of the rest to each, and a limit that an option sets leaves the rest as it is: descriptors
+/// that run out pause accepting, they end nothing.
 ///
 /// Sessions are at most kSessionsCeiling: each takes one of the host's ephemeral ports (28,232
 /// unless net.ipv4.ip_local_port_range says otherwise), and a flood of spoofed clients must not

@@ -281,8 +281,9 @@ TEST(ResourceLimits, StreamsAndDatagramsShare) {
 
 TEST(ResourceLimits, SessionsHaveACeilingAndEverythingAFloor) {
   EXPECT_EQ(limits(1'048'576, {.streams = 0, .datagrams = 1}).sessions_max, kSessionsCeiling);
-  EXPECT_EQ(limits(50, {.streams = 1, .datagrams = 1}).connections_max, 1U);
-  EXPECT_EQ(limits(50, {.streams = 1, .datagrams = 1}).sessions_max, 1U);
+  EXPECT_EQ(limits(64, {.streams = 1, .datagrams = 0}).connections_max, (64U - 33) / 2);
+  EXPECT_EQ(limits(8, {.streams = 1, .datagrams = 1}).connections_max, 1U);
+  EXPECT_EQ(limits(8, {.streams = 1, .datagrams = 1}).sessions_max, 1U);
 }
 
 TEST(ResourceLimits, WhatAnOptionSetsStays) {
