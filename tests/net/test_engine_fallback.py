@@ -7,6 +7,7 @@ import pytest
 
 import tcp
 import udp
+from namespace import sysctl
 from proxy_process import StatusPipe, refusing, run_to_end
 
 RING_CALLS = ("io_uring_setup", "io_uring_enter", "io_uring_register")
@@ -46,6 +47,18 @@ def test_a_filter_that_refuses_it(launch, port, error):
 def test_the_likely_cause_is_named(launch, port):
     proxy = serve(launch, port, refusing("EPERM", *RING_CALLS))
     assert "seccomp" in proxy.log() or "io_uring_disabled" in proxy.log()
+
+
+def test_switched_off_by_sysctl(launch, port):
+    """1 refuses it to those without privileges and so disturbs nobody else on the machine; 2 refuses
+    it to everyone, with the same error."""
+    if not os.access("/proc/sys/kernel/io_uring_disabled", os.W_OK):
+        pytest.skip("no kernel.io_uring_disabled that can be written (Linux 6.6)")
+    with sysctl("kernel.io_uring_disabled", 1):
+        proxy = serve(launch, port, ["setpriv", "--bounding-set=-sys_admin",
+                                     "--inh-caps=-sys_admin"])
+    assert uses(proxy, "epoll")
+    assert "io_uring_disabled" in proxy.log()
 
 
 def test_udp_falls_back_too(launch, port):
