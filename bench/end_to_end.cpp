@@ -200,6 +200,8 @@ int run(const Settings& settings) {
   const std::vector<Workload> workloads = choose_workloads(settings);
   const double seconds = settings.seconds > 0 ? settings.seconds : 1;
   for (const std::string& name : missing) fmt::print(stderr, "missing: {}\n", name);
+  // Pages of a program that was just built and not yet written back would count as its own.
+  ::sync();
   const auto bed = TestBed::create(settings.folder, settings.udp_tool);
   if (!bed) {
     fmt::print(stderr, "fairlead-bench-e2e: {}\n", bed.error().message);
@@ -247,12 +249,16 @@ int run(const Settings& settings) {
           ->UseManualTime();
     }
   }
+  const auto save = [&] {
+    std::ofstream(settings.output, std::ios::trunc) << results.dump(1) << "\n";
+  };
+  save();
   for (int round = 1; round <= rounds; ++round) {
     writer.set_round(round);
     for (const Workload& workload : workloads) {
       if (round > rounds_of(settings, workload)) continue;
       benchmark::RunSpecifiedBenchmarks(&writer, nullptr, "^" + workload.name + "/");
-      std::ofstream(settings.output, std::ios::trunc) << results.dump(1) << "\n";
+      save();
     }
   }
   return 0;
