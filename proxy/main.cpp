@@ -60,9 +60,7 @@ int print_version() {
 Isolation isolation_for(const Options& options, const Proxy& proxy) {
   Isolation isolation{.account = options.account};
   if (proxy.uses_io_uring()) isolation.needs = isolation.needs | Need::io_uring;
-  if (options.relay.dial.netns.kind != ContainerNetns::Kind::host) {
-    isolation.needs = isolation.needs | Need::container_netns;
-  }
+  isolation.dial = options.relay.dial;
   isolation.removable_file = options.handover_path;
   if (options.log_level <= LogLevel::debug) isolation.refusal = Refusal::name;
   return isolation;

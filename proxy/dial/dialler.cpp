@@ -24,6 +24,7 @@
 #include "proxy/dial/return_path.h"
 #include "proxy/log/log.h"
 #include "proxy/net/own_addresses.h"
+#include "proxy/process/capabilities.h"
 
 namespace fairlead {
 namespace {
@@ -51,6 +52,7 @@ Dialler::~Dialler() { deadlines_.remove(believed_); }
 
 int Dialler::open_socket(Protocol protocol, const SocketAddress& backend, const Endpoint& client) {
   if (settings_.netns.kind != ContainerNetns::Kind::host) {
+    const RaisedCapabilities raised;
     Container& container = container_at(backend.endpoint().ip);
     if (protocol != Protocol::sctp && enter_namespace_of(container)) {
       if (const auto fd = open_inside(protocol, backend, client, container)) return *fd;
@@ -106,12 +108,9 @@ std::optional<int> Dialler::open_bound(Protocol protocol, const SocketAddress& b
 
 bool Dialler::is_outdated(int fd, const SocketAddress& backend) {
   if (settings_.netns.kind == ContainerNetns::Kind::host) return false;
-  const auto socket_netns = NetworkNamespace::id_of_socket(fd);
-  if (!socket_netns) return false;
-  Container& container = container_at(backend.endpoint().ip);
-  const bool inside = enter_namespace_of(container);
-  const NetworkNamespace& wanted = inside ? *container.netns : *settings_.host;
-  return wanted.id() != *socket_netns;
+  const RaisedCapabilities raised;
+  if (!enter_namespace_of(container_at(backend.endpoint().ip)) && !go_to_host()) return false;
+  return is_elsewhere(fd);
 }
 
 Dialler::Container& Dialler::container_at(const IpAddress& address) {
@@ -215,7 +214,10 @@ Result<void> Dialler::move_to(const NetworkNamespace& netns) {
 
 Result<void> Dialler::go_to_host() { return move_to(*settings_.host); }
 
-void Dialler::on_deadline(Deadline& deadline) { let_go(static_cast<Container&>(deadline)); }
+void Dialler::on_deadline(Deadline& deadline) {
+  const RaisedCapabilities raised;
+  let_go(static_cast<Container&>(deadline));
+}
 
 void Dialler::let_go(Container& container) {
   container.unlink();
@@ -227,6 +229,7 @@ void Dialler::let_go(Container& container) {
 
 void Dialler::go_home() {
   if (settings_.netns.kind == ContainerNetns::Kind::host) return;
+  const RaisedCapabilities raised;
   for (auto& [address, container] : containers_) let_go(container);
   (void)go_to_host();
 }

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -13,6 +12,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -21,7 +21,7 @@
 #include "proxy/mapping/decimal.h"
 #include "proxy/net/own_addresses.h"
 
-// syscalls[container_netns]: openat newfstatat|fstat getdents64 setns socket ioctl geteuid
+// syscalls[container_netns]: openat newfstatat|fstat getdents64 setns socket getsockopt ioctl geteuid
 
 namespace fairlead {
 namespace {
@@ -36,6 +36,14 @@ std::vector<std::string> names_in(const char* directory) {
     if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
   }
   return names;
+}
+
+/// Another number for each namespace since the system was started.
+std::optional<std::uint64_t> cookie_of_namespace(int socket) {
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  if (::getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) < 0) return std::nullopt;
+  return cookie;
 }
 
 /// Whether root, or who runs this process, made the user namespace that owns the network namespace:
@@ -110,13 +118,6 @@ std::optional<NamespaceId> NetworkNamespace::id_of(const std::string& path) {
   return id_from(file);
 }
 
-std::optional<NamespaceId> NetworkNamespace::id_of_socket(int socket) {
-  const FileDescriptor fd(::ioctl(socket, SIOCGSKNS));
-  struct stat file{};
-  if (!fd || ::fstat(fd.get(), &file) < 0) return std::nullopt;
-  return id_from(file);
-}
-
 Result<void> NetworkNamespace::enter() const {
   if (::setns(fd_.get(), CLONE_NEWNET) == 0) return {};
   const int reason = errno;
@@ -124,6 +125,12 @@ Result<void> NetworkNamespace::enter() const {
   Error error = errno_error("enter " + path_, reason);
   if (reason == EPERM) error.message += " (this takes CAP_SYS_ADMIN)";
   return std::unexpected(error);
+}
+
+bool is_elsewhere(int socket) {
+  const FileDescriptor here(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const auto cookie = cookie_of_namespace(socket);
+  return cookie && here && cookie != cookie_of_namespace(here.get());
 }
 
 bool loopback_is_up() {

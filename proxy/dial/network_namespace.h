@@ -33,9 +33,6 @@ class NetworkNamespace {
   /// it cannot be looked at.
   static std::optional<NamespaceId> id_of(const std::string& path);
 
-  /// The namespace that the socket belongs to. Needs CAP_NET_ADMIN there.
-  static std::optional<NamespaceId> id_of_socket(int socket);
-
   const std::string& path() const { return path_; }
   const NamespaceId& id() const { return id_; }
   int fd() const { return fd_.get(); }
@@ -56,6 +53,10 @@ class NetworkNamespace {
 
 /// The file of the calling thread's own namespace.
 inline constexpr const char* kThreadNetns = "/proc/thread-self/ns/net";
+
+/// Whether the socket belongs to another namespace than the calling thread is in. False on kernels
+/// that do not tell (before Linux 5.14).
+bool is_elsewhere(int socket);
 
 /// Whether `lo` is up in the calling thread's namespace.
 bool loopback_is_up();

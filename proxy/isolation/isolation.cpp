@@ -9,16 +9,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
-#include <initializer_list>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "proxy/isolation/landlock_abi.h"
 #include "proxy/log/log.h"
 #include "proxy/net/file_descriptor.h"
+#include "proxy/process/capabilities.h"
 
 namespace fairlead {
 namespace {
@@ -52,25 +54,34 @@ Result<void> become(const Account& account) {
   return {};
 }
 
-// Stage 3: capabilities. A relay needs none. To enter a container's network namespace takes
-// CAP_SYS_ADMIN, to be somebody else there CAP_NET_ADMIN, to find it in a directory of root's
-// CAP_DAC_READ_SEARCH, and to find it by a process CAP_SYS_PTRACE.
+// Stage 3: capabilities. A relay needs none. What a dial in a container's network namespace takes
+// is in effect only while it is made; it is not given up after the first one, since a container
+// that is started again has a new namespace, and one that is gone is dialled from the host.
 
-using CapabilitySets = std::array<__user_cap_data_struct, 2>;
+bool dials_in_namespaces(const DialSettings& dial) {
+  return dial.netns.kind != ContainerNetns::Kind::host;
+}
 
-Result<void> keep_capabilities(std::initializer_list<unsigned> kept) {
-  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  CapabilitySets had{};
-  if (::syscall(SYS_capget, &header, had.data()) < 0) return failed("capget", errno);
-  CapabilitySets sets{};
-  for (const unsigned capability : kept) {
-    const std::size_t word = CAP_TO_INDEX(capability);
-    sets[word].permitted |= CAP_TO_MASK(capability) & had[word].permitted;
-    sets[word].effective = sets[word].permitted;
-  }
-  // Inheritable ones are gone, and with them the ambient ones.
-  if (::syscall(SYS_capset, &header, sets.data()) < 0) return failed("capset", errno);
-  return {};
+/// The directory of the namespace's file; empty when that is not known yet, or is a process's.
+std::filesystem::path netns_directory(const ContainerNetns& netns) {
+  if (netns.kind != ContainerNetns::Kind::path) return {};
+  // A name is often a link, and it may lead to a process.
+  std::error_code none;
+  const auto directory = std::filesystem::weakly_canonical(netns.path, none).parent_path();
+  return directory.native().starts_with("/proc/") ? std::filesystem::path() : directory;
+}
+
+Capabilities capabilities_to_dial(const DialSettings& dial) {
+  if (!dials_in_namespaces(dial)) return {};
+  // To enter a namespace.
+  Capabilities kept{CAP_SYS_ADMIN};
+  // To be somebody else there.
+  if (dial.source != Source::container) kept.push_back(CAP_NET_ADMIN);
+  // To find it in a directory of root's.
+  if (::geteuid() != 0) kept.push_back(CAP_DAC_READ_SEARCH);
+  // To find it by a process.
+  if (netns_directory(dial.netns).empty()) kept.push_back(CAP_SYS_PTRACE);
+  return kept;
 }
 
 // Stage 4: nobody of the same user may trace the process or read its memory, and no core file has
@@ -81,13 +92,18 @@ void hide_memory() { ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 // Stage 5: no file, and no new TCP listener: Landlock, since Linux 5.13. This binds also a ring
 // that somebody made behind the back of stage 6.
 
-/// Files in the directory of this one may be removed.
-Result<void> keep_removing(const std::string& file, int ruleset) {
-  const std::string directory = std::filesystem::absolute(file).parent_path();
+/// What may be done with the files beneath a directory, of all that Landlock can deny.
+struct FileRule {
+  std::string directory;
+  std::uint64_t rights;
+};
+
+Result<void> add_rule(const FileRule& file_rule, int ruleset) {
+  const std::string& directory = file_rule.directory;
   const FileDescriptor opened(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!opened) return failed("open " + directory, errno);
   landlock_path_beneath_attr rule{};
-  rule.allowed_access = LANDLOCK_ACCESS_FS_REMOVE_FILE;
+  rule.allowed_access = file_rule.rights;
   rule.parent_fd = opened.get();
   if (::syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0) {
     return failed("landlock_add_rule", errno);
@@ -95,20 +111,37 @@ Result<void> keep_removing(const std::string& file, int ruleset) {
   return {};
 }
 
-Result<void> give_up_files(const std::string& removable_file) {
+std::vector<FileRule> file_rules(const Isolation& isolation) {
+  std::vector<FileRule> rules;
+  if (!isolation.removable_file.empty()) {
+    rules.push_back({std::filesystem::absolute(isolation.removable_file).parent_path(),
+                     LANDLOCK_ACCESS_FS_REMOVE_FILE});
+  }
+  if (dials_in_namespaces(isolation.dial)) {
+    rules.push_back({netns_directory(isolation.dial.netns), LANDLOCK_ACCESS_FS_READ_FILE});
+    if (isolation.dial.source != Source::container) {
+      rules.push_back(
+          {"/proc/sys/net", LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE});
+    }
+  }
+  return rules;
+}
+
+Result<void> give_up_files(const Isolation& isolation) {
   const long version =
       ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
   if (version < 0) return failed("landlock_create_ruleset", errno);
   landlock_abi::Ruleset handled{};
   handled.handled_access_fs = landlock_abi::file_rights(version);
-  handled.handled_access_net = landlock_abi::kBindTcp;
+  // A socket that dials as somebody else is bound to that address.
+  handled.handled_access_net = dials_in_namespaces(isolation.dial) ? 0 : landlock_abi::kBindTcp;
   handled.scoped = landlock_abi::kScopeAbstractUnixSocket | landlock_abi::kScopeSignal;
   const FileDescriptor ruleset(static_cast<int>(
       ::syscall(SYS_landlock_create_ruleset, &handled, landlock_abi::ruleset_bytes(version), 0)));
   if (!ruleset) return failed("landlock_create_ruleset", errno);
   // Without a rule whatever is handled is denied.
-  if (!removable_file.empty()) {
-    if (auto kept = keep_removing(removable_file, ruleset.get()); !kept) return kept;
+  for (const FileRule& rule : file_rules(isolation)) {
+    if (auto added = add_rule(rule, ruleset.get()); !added) return added;
   }
   if (::syscall(SYS_landlock_restrict_self, ruleset.get(), 0) < 0) {
     return failed("landlock_restrict_self", errno);
@@ -123,27 +156,25 @@ void warn_if_refused(const Result<void>& stage, std::string_view consequence) {
 }  // namespace
 
 Result<void> isolate(const Isolation& isolation) {
-  const bool enters_namespaces = covers(isolation.needs, Need::container_netns);
+  const bool dials_in_namespace = dials_in_namespaces(isolation.dial);
   give_up_gaining_privileges();
   if (isolation.account) {
     if (auto changed = become(*isolation.account); !changed) return changed;
   }
-  warn_if_refused(enters_namespaces ? keep_capabilities({CAP_SYS_ADMIN, CAP_NET_ADMIN,
-                                                         CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE})
-                                    : keep_capabilities({}),
+  warn_if_refused(keep_capabilities(capabilities_to_dial(isolation.dial)),
                   "the proxy keeps its capabilities");
   // What instrumentation does at the end of a process takes files and the right to look at itself.
   if constexpr (FAIRLEAD_SANDBOX == 0) return {};
   hide_memory();
   // Under Landlock the namespace of another process cannot be opened by way of /proc, whatever is
-  // allowed; and where one will be found is not known yet.
-  if (!enters_namespaces) {
-    warn_if_refused(give_up_files(isolation.removable_file),
-                    "the proxy keeps the right to open files");
+  // allowed: pid:N and auto have to do without it.
+  if (!dials_in_namespace || !netns_directory(isolation.dial.netns).empty()) {
+    warn_if_refused(give_up_files(isolation), "the proxy keeps the right to open files");
   }
   // Stage 6: no system call but those that are declared.
   Need needs = isolation.needs;
   if (!isolation.removable_file.empty()) needs = needs | Need::handover;
+  if (dials_in_namespace) needs = needs | Need::container_netns;
   warn_if_refused(install_system_call_filter(needs, isolation.refusal),
                   "the proxy may make any system call");
   return {};

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "proxy/dial/dialler.h"
 #include "proxy/isolation/account.h"
 #include "proxy/isolation/system_call_filter.h"
 #include "proxy/mapping/error.h"
@@ -18,6 +19,8 @@ struct Isolation {
   /// --user.
   std::optional<Account> account{};
   Need needs = Need::always;
+  /// --container-netns, --source.
+  DialSettings dial{};
   /// --handover: the path that the proxy removes at its end; empty: none.
   std::string removable_file{};
   Refusal refusal = Refusal::kill;

@@ -77,7 +77,6 @@ constexpr Rule kRules[] = {
     {SYS_setns, 1, kWhole, CLONE_NEWNET, Need::container_netns},
     {SYS_ioctl, 1, kWhole, SIOCGIFFLAGS, Need::container_netns},
     {SYS_ioctl, 1, kWhole, SIOCGIFINDEX, Need::container_netns},
-    {SYS_ioctl, 1, kWhole, SIOCGSKNS, Need::container_netns},
     {SYS_ioctl, 1, kWhole, NS_GET_USERNS, Need::container_netns},
     {SYS_ioctl, 1, kWhole, NS_GET_OWNER_UID, Need::container_netns},
 };

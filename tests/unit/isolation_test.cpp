@@ -142,6 +142,63 @@ TEST(IsolationDeathTest, NothingThatOnlyTheKernelsOwnersNeed) {
   EXPECT_KILLED(::syscall(SYS_io_uring_setup, 1, nullptr));
 }
 
+/// A folder with one file in it, where the namespaces of containers are to be found.
+class NamespacesDeathTest : public testing::Test {
+ protected:
+  NamespacesDeathTest() : folder_(testing::TempDir() + "netns-" + std::to_string(::getpid())) {
+    ::mkdir(folder_.c_str(), 0700);
+    ::close(::creat(file().c_str(), 0600));
+  }
+  ~NamespacesDeathTest() override {
+    ::unlink(file().c_str());
+    ::unlink(link().c_str());
+    ::rmdir(folder_.c_str());
+  }
+
+  std::string file() const { return folder_ + "/web"; }
+  std::string link() const { return folder_ + "/link"; }
+  static Isolation dialling_in(const std::string& netns, Source source = Source::client) {
+    return {.dial = {.netns = ContainerNetns::parse(netns).value(), .source = source}};
+  }
+
+  std::string folder_;
+};
+
+#define EXPECT_OPENING(path, flags, isolation, outcome) \
+  EXPECT_EXIT(                                          \
+      {                                                 \
+        isolate_or_end(isolation);                      \
+        end_with_result(::open(path, flags));           \
+      },                                                \
+      ExitedWithCode(outcome), "")                      \
+      << (path)
+
+TEST_F(NamespacesDeathTest, LandlockLetsNoFileButTheNamespacesBeOpened) {
+  const Isolation isolation = dialling_in(file());
+  EXPECT_OPENING(file().c_str(), O_RDONLY, isolation, 0);
+  EXPECT_OPENING(file().c_str(), O_RDWR, isolation, EACCES);
+  EXPECT_OPENING("/etc/passwd", O_RDONLY, isolation, EACCES);
+  EXPECT_OPENING("/proc/sys/kernel/hostname", O_RDONLY, isolation, EACCES);
+  EXPECT_OPENING("/proc/thread-self/ns/net", O_RDONLY, isolation, 0);
+  // It is not the filter of system calls that refuses: with auto there is no other.
+  EXPECT_OPENING("/etc/passwd", O_RDONLY, dialling_in("auto"), 0);
+}
+
+TEST_F(NamespacesDeathTest, SettingsOfTheNetworkCanBeWrittenForForeignAddressesOnly) {
+  const char* setting = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+  if (::access(setting, W_OK) != 0)
+    GTEST_SKIP() << "needs root, and settings that are not read-only";
+  EXPECT_OPENING(setting, O_RDWR, dialling_in(file(), Source::client), 0);
+  EXPECT_OPENING(setting, O_RDWR, dialling_in(file(), Source::container), EACCES);
+}
+
+TEST_F(NamespacesDeathTest, ALinkIsFollowed) {
+  ASSERT_EQ(::symlink("/etc/passwd", link().c_str()), 0);
+  EXPECT_OPENING(link().c_str(), O_RDONLY, dialling_in(file()), EACCES);
+  EXPECT_OPENING(link().c_str(), O_RDONLY, dialling_in(link()), 0);
+  EXPECT_OPENING(file().c_str(), O_RDONLY, dialling_in(link()), EACCES);
+}
+
 TEST(IsolationDeathTest, ThreadsCanBeStarted) {
   EXPECT_EXIT(
       {
