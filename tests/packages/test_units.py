@@ -36,18 +36,21 @@ def test_exposure_is_low(installed, unit, exposure):
 
 def capabilities(machine, name, unit=SERVICE):
     """`+net_bind_service`, as setpriv takes what a setting of the unit lists."""
-    words = dict(settings(machine.path(unit)))[name].split()
+    words = " ".join(value for key, value in settings(machine.path(unit)) if key == name).split()
     return ",".join("+" + word.removeprefix("CAP_").lower() for word in words)
 
 
-def start_under_unit(machine, *command):
-    """As a user that is nobody, with the capabilities and the system calls of the unit."""
+def start_under_unit(machine, *command, unit=SERVICE):
+    """As a user that is nobody, with the capabilities and the system calls of the unit, and without
+    a sight of other users' processes (ProtectProc=invisible)."""
     shutil.copy(_HERE / "under_unit.py", machine.path("/run"))
-    ambient = capabilities(machine, "AmbientCapabilities")
-    bounding = capabilities(machine, "CapabilityBoundingSet")
-    return machine.start("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+    ambient = capabilities(machine, "AmbientCapabilities", unit)
+    bounding = capabilities(machine, "CapabilityBoundingSet", unit)
+    return machine.start("unshare", "--mount", "sh", "-c",
+                         'mount -t proc -o hidepid=invisible proc /proc && exec "$@"', "sh",
+                         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                          f"--bounding-set=-all,{bounding}", f"--inh-caps=-all,{ambient}",
-                         f"--ambient-caps=-all,{ambient}", "/run/under_unit.py", SERVICE, *command)
+                         f"--ambient-caps=-all,{ambient}", "/run/under_unit.py", unit, *command)
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,45 @@ def test_proxy_lives_with_what_its_unit_forbids(installed, service, engine, rela
     try:
         ask_tcp(installed.network(), "127.0.0.1", 81, os.urandom(1 << 20))
         ask_udp(installed.network(), "127.0.0.1", 81)
+    finally:
+        installed.run("kill", str(pid))
+        assert proxy.wait(timeout=10) == 0
+
+
+@pytest.fixture(scope="module")
+def container(installed):
+    """A network namespace with an echo on port 80; the pid of that, in this machine."""
+    for words in ("netns add c2", "link add flc2 type veth peer name eth0 netns c2",
+                  "address add 10.9.0.1/24 dev flc2", "link set flc2 up",
+                  "address add 192.0.2.1/32 dev lo", "-n c2 address add 10.9.0.2/24 dev eth0",
+                  "-n c2 link set eth0 up", "-n c2 link set lo up",
+                  "-n c2 route add default via 10.9.0.1"):
+        installed.run("ip", *words.split())
+    installed.start("ip", "netns", "exec", "c2", "/usr/bin/python3", "-B",
+                    str(_HERE.parent / "docker/service.py"), "80")
+    wait_until(lambda: len(installed.run("ip", "netns", "exec", "c2", "ss", "-Hlntu")
+                           .stdout.splitlines()) == 4, "the service listens")
+    yield installed.run("ip", "netns", "pids", "c2").stdout.split()[0]
+    installed.run("ip", "netns", "delete", "c2")
+
+
+@pytest.mark.parametrize("netns", ["name:c2", "pid:{pid}"])
+def test_containers_are_entered_with_what_the_example_adds(installed, container, netns):
+    example = "/usr/share/doc/fairlead/examples/container-netns.conf"
+    drop_in = f"{UNITS}/fairlead-proxy@web.service.d/container-netns.conf"
+    installed.run("install", "-D", "-m", "644", example, drop_in)
+    test_verify_finds_nothing(installed)
+    installed.run("sh", "-c", f"cat '{SERVICE}' {example} > /run/both.service")
+    with open(installed.path("/run/netns.conf"), "w", encoding="ascii") as config:
+        config.write(f"container-netns = {netns.format(pid=container)}\nsource = client\n"
+                     "publish = 192.0.2.1:82:10.9.0.2:80\npublish = 192.0.2.1:82:10.9.0.2:80/udp\n")
+    proxy = start_under_unit(installed, "fairlead-proxy", "--config", "/run/netns.conf",
+                             unit="/run/both.service")
+    wait_until(lambda: ("udp", 82) in installed.listening(), "the proxy listens")
+    [pid] = installed.processes(installed.path("/usr/bin/fairlead-proxy"))
+    try:
+        assert ask_tcp(installed.network(), "192.0.2.1", 82) == "192.0.2.1"
+        assert ask_udp(installed.network(), "192.0.2.1", 82) == "192.0.2.1"
     finally:
         installed.run("kill", str(pid))
         assert proxy.wait(timeout=10) == 0
