@@ -54,7 +54,7 @@ int Dialler::open_socket(Protocol protocol, const SocketAddress& backend, const 
   if (settings_.netns.kind != ContainerNetns::Kind::host) {
     const RaisedCapabilities raised;
     Container& container = container_at(backend.endpoint().ip);
-    if (protocol != Protocol::sctp && enter_namespace_of(container)) {
+    if (may_be_inside(protocol, container) && enter_namespace_of(container)) {
       if (const auto fd = open_inside(protocol, backend, client, container)) return *fd;
     }
     if (const auto moved = go_to_host(); !moved) {
@@ -65,11 +65,22 @@ int Dialler::open_socket(Protocol protocol, const SocketAddress& backend, const 
   return engine_.open_socket(backend.family(), socket_type(protocol), socket_protocol(protocol));
 }
 
+/// The kernel looks for SCTP's routes without the mark of the socket (sctp_v4_get_dst() in
+/// net/sctp/protocol.c), and takes no source that is not an address of the namespace.
+bool Dialler::may_be_inside(Protocol protocol, Container& container) const {
+  if (protocol != Protocol::sctp || settings_.source == Source::container) return true;
+  tell(container, Matter::sctp, LogLevel::info,
+       fmt::format("dial {}/sctp from the host: SCTP can be dialled inside only as the container "
+                   "itself (--source container)",
+                   container.address.to_string()));
+  return false;
+}
+
 /// Nothing: the dial has to be plain.
 std::optional<int> Dialler::open_inside(Protocol protocol, const SocketAddress& backend,
                                         const Endpoint& client, Container& container) {
   if (settings_.source == Source::container) {
-    return engine_.open_socket(backend.family(), socket_type(protocol), 0);
+    return engine_.open_socket(backend.family(), socket_type(protocol), socket_protocol(protocol));
   }
   if (protocol == Protocol::udp && !datagrams_return(container)) return std::nullopt;
   if (settings_.source == Source::client) {

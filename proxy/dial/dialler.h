@@ -51,8 +51,8 @@ class Dialler final : private DeadlineList::Owner {
   Dialler& operator=(const Dialler&) = delete;
   ~Dialler();
 
-  /// A non-blocking socket for a client, to be connected to `backend`, or -errno. SCTP is always
-  /// dialled from the host.
+  /// A non-blocking socket for a client, to be connected to `backend`, or -errno. SCTP is
+  /// dialled from the host unless the source is the container.
   int open_socket(Protocol protocol, const SocketAddress& backend, const Endpoint& client);
 
   /// Whether open_socket() looks at the client.
@@ -76,7 +76,7 @@ class Dialler final : private DeadlineList::Owner {
   static constexpr TimeMs kRetryMs = 1'000;
 
   /// What the log tells of a container: each outcome when it is another than before.
-  enum class Matter : std::uint8_t { netns, source, datagrams };
+  enum class Matter : std::uint8_t { netns, source, datagrams, sctp };
 
   /// An address that is dialled.
   struct Container : Deadline {
@@ -91,11 +91,12 @@ class Dialler final : private DeadlineList::Owner {
     /// Whether answers to datagrams are led back; nothing while no datagram has been dialled.
     std::optional<bool> datagrams_return;
     /// The last line of the log about each matter.
-    std::array<std::string, 3> told;
+    std::array<std::string, 4> told;
   };
 
   void on_deadline(Deadline& deadline) override;
   Container& container_at(const IpAddress& address);
+  bool may_be_inside(Protocol protocol, Container& container) const;
   bool enter_namespace_of(Container& container);
   std::optional<int> open_inside(Protocol protocol, const SocketAddress& backend,
                                  const Endpoint& client, Container& container);

@@ -52,7 +52,7 @@ struct ScriptedSocket {
   bool closed = false;
 };
 
-class ScriptedDatagrams final : public Engine {
+class ScriptedDatagrams : public Engine {
  public:
   /// Far from any real descriptor, as owners close them.
   static constexpr int kFirstFd = 1'000'000;
