@@ -56,6 +56,7 @@ bool iptables_overrules(const ForeignFilter& filter) {
 
 /// Which back end works here and gets packets past the filters of others, as far as one can.
 Result<std::unique_ptr<Firewall>> choose(const std::vector<ForeignFilter>& filters,
+                                         const std::vector<std::string>& other_bridges,
                                          NftSession& session, std::vector<std::string>& notes) {
   std::string reason;
   const auto overruled = std::ranges::find_if(filters, iptables_overrules);
@@ -65,7 +66,7 @@ Result<std::unique_ptr<Firewall>> choose(const std::vector<ForeignFilter>& filte
     reason = tried.error().message;
   }
   if (reason.empty()) return make_nftables_firewall();
-  auto iptables = make_iptables_firewall();
+  auto iptables = make_iptables_firewall(other_bridges);
   if (!iptables) return failed(fmt::format("{}; {}", reason, iptables.error().message));
   notes.push_back("iptables is used instead of nftables: " + reason);
   return iptables;
@@ -92,6 +93,7 @@ std::string advice(const ForeignFilter& filter, Backend backend, const RuleSet& 
 
 Result<std::unique_ptr<Firewall>> make_firewall(BackendChoice choice, const RuleSet& present,
                                                 const RuleSet& wanted,
+                                                const std::vector<std::string>& other_bridges,
                                                 std::vector<std::string>& notes) {
   if (choice == BackendChoice::none) {
     if (auto possible = NoFirewall::check(wanted); !possible) {
@@ -100,18 +102,20 @@ Result<std::unique_ptr<Firewall>> make_firewall(BackendChoice choice, const Rule
     return std::make_unique<NoFirewall>();
   }
   if (choice != BackendChoice::automatic && present.bridges == wanted.bridges) {
-    return choice == BackendChoice::nftables ? make_nftables_firewall() : make_iptables_firewall();
+    return choice == BackendChoice::nftables ? make_nftables_firewall()
+                                             : make_iptables_firewall(other_bridges);
   }
   auto session = NftSession::open();
   if (!session) {
     if (choice == BackendChoice::nftables) return std::unexpected(std::move(session.error()));
-    return make_iptables_firewall();
+    return make_iptables_firewall(other_bridges);
   }
   const auto filters = foreign_filters(*session, wanted);
   if (!filters) return std::unexpected(filters.error());
-  auto firewall = choice == BackendChoice::nftables   ? make_nftables_firewall()
-                  : choice == BackendChoice::iptables ? make_iptables_firewall()
-                                                      : choose(*filters, *session, notes);
+  auto firewall = choice == BackendChoice::nftables ? make_nftables_firewall()
+                  : choice == BackendChoice::iptables
+                      ? make_iptables_firewall(other_bridges)
+                      : choose(*filters, other_bridges, *session, notes);
   if (!firewall) return firewall;
   const Backend backend = (*firewall)->backend();
   for (const ForeignFilter& filter : *filters) {

@@ -100,12 +100,14 @@ class Firewall {
 
 /// `automatic` takes nftables, unless the iptables rules of others drop forwarded packets that are
 /// not theirs (Docker's, ufw's and firewalld's policies): an accept of ours in nftables cannot
-/// override that, one in iptables can. `notes` receives, a line each, why, and what the user has to
-/// do where no back end of ours gets packets past the rules of others; that was told already of the
-/// bridges of `present`, and looking at all the rules of a host takes its time. Error: the back end
-/// is not there, or `none` cannot do what `wanted` asks for.
+/// override that, one in iptables can. `other_bridges` are those of others, which such an accept is
+/// not to open. `notes` receives, a line each, why, and what the user has to do where no back end
+/// of ours gets packets past the rules of others; that was told already of the bridges of
+/// `present`, and looking at all the rules of a host takes its time. Error: the back end is not
+/// there, or `none` cannot do what `wanted` asks for.
 Result<std::unique_ptr<Firewall>> make_firewall(BackendChoice choice, const RuleSet& present,
                                                 const RuleSet& wanted,
+                                                const std::vector<std::string>& other_bridges,
                                                 std::vector<std::string>& notes);
 
 }  // namespace fairlead

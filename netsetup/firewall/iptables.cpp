@@ -124,7 +124,12 @@ std::string rule_of(const Translation& translation) {
 }
 
 void compare_rules(const std::string& chain, const std::vector<std::string>& expected,
-                   const std::vector<std::string>& present, std::vector<std::string>& differences) {
+                   std::vector<std::string> present, std::vector<std::string>& differences) {
+  // Of a bridge of others that has gone since; see iptables_tables().
+  std::erase_if(present, [&](const std::string& rule) {
+    return rule.starts_with("-o ") && rule.ends_with(" -j RETURN") &&
+           std::ranges::find(expected, rule) == expected.end();
+  });
   if (expected == present) return;
   const std::size_t before = differences.size();
   for (const std::string& rule : expected) {
@@ -173,7 +178,8 @@ void compare_tables(const Tools& tools, const IptablesTables& expected,
 
 class IptablesFirewall final : public Firewall {
  public:
-  explicit IptablesFirewall(std::vector<Tools> tools) : tools_(std::move(tools)) {}
+  IptablesFirewall(std::vector<Tools> tools, std::vector<std::string> other_bridges)
+      : tools_(std::move(tools)), other_bridges_(std::move(other_bridges)) {}
 
   Backend backend() const override { return Backend::iptables; }
 
@@ -195,7 +201,8 @@ class IptablesFirewall final : public Firewall {
       present.emplace(tools.family, std::move(*read));
     }
     const auto changed = change([&](const Tools& tools) {
-      return iptables_change_text(present.at(tools.family), iptables_tables(to, tools.family));
+      return iptables_change_text(present.at(tools.family),
+                                  iptables_tables(to, tools.family, nullptr, other_bridges_));
     });
     if (!changed) {
       for (const Tools& tools : tools_) roll_back(tools, present.at(tools.family));
@@ -224,7 +231,8 @@ class IptablesFirewall final : public Firewall {
     for (const Tools& tools : tools_) {
       const auto present = read_present(tools);
       if (!present) return std::unexpected(present.error());
-      compare_tables(tools, iptables_tables(expected, tools.family), *present, differences);
+      compare_tables(tools, iptables_tables(expected, tools.family, nullptr, other_bridges_),
+                     *present, differences);
     }
     return differences;
   }
@@ -246,11 +254,12 @@ class IptablesFirewall final : public Firewall {
   }
 
  private:
-  static std::string change_text(const Tools& tools, const RuleSet* from, const RuleSet& to) {
+  std::string change_text(const Tools& tools, const RuleSet* from, const RuleSet& to) const {
+    // Other bridges come and go: none is taken for known, so that those of now are written.
     const IptablesPresent present =
         from == nullptr ? IptablesPresent{}
                         : iptables_all_present(iptables_tables(*from, tools.family, &to));
-    return iptables_change_text(present, iptables_tables(to, tools.family, from));
+    return iptables_change_text(present, iptables_tables(to, tools.family, from, other_bridges_));
   }
 
   /// `text` gives what each of the tools is to load. What comes before a failure stays.
@@ -284,11 +293,12 @@ class IptablesFirewall final : public Firewall {
   }
 
   std::vector<Tools> tools_;
+  std::vector<std::string> other_bridges_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Firewall>> make_iptables_firewall() {
+Result<std::unique_ptr<Firewall>> make_iptables_firewall(std::vector<std::string> other_bridges) {
   std::vector<Tools> tools;
   for (const Family family : {Family::v4, Family::v6}) {
     if (auto found = find_tools(family)) tools.push_back(std::move(*found));
@@ -296,7 +306,7 @@ Result<std::unique_ptr<Firewall>> make_iptables_firewall() {
   if (tools.empty() || tools.front().family != Family::v4) {
     return failed("iptables-restore: not found; install iptables, or use --firewall nftables");
   }
-  return std::make_unique<IptablesFirewall>(std::move(tools));
+  return std::make_unique<IptablesFirewall>(std::move(tools), std::move(other_bridges));
 }
 
 bool iptables_is_legacy() {

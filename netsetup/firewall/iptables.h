@@ -4,13 +4,15 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "netsetup/firewall/firewall.h"
 
 namespace fairlead {
 
-/// Error: there is no iptables-restore.
-Result<std::unique_ptr<Firewall>> make_iptables_firewall();
+/// `other_bridges` as for iptables_tables(). Error: there is no iptables-restore.
+Result<std::unique_ptr<Firewall>> make_iptables_firewall(std::vector<std::string> other_bridges);
 
 /// Whether `iptables` is the kind with tables of its own in the kernel, beside nf_tables.
 bool iptables_is_legacy();

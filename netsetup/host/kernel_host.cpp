@@ -155,7 +155,10 @@ Result<std::vector<SysctlRecord>> KernelHost::apply_sysctls(
 Result<Backend> KernelHost::choose_backend(const RuleSet& present, const RuleSet& wanted) {
   if (firewall_) return firewall_->backend();
   const BackendChoice in_use = backend_ ? choice_of(*backend_) : BackendChoice::automatic;
-  auto made = make_firewall(settings_.firewall.value_or(in_use), present, wanted, notes_);
+  const auto other_bridges = links_.other_bridges(wanted.bridges);
+  if (!other_bridges) return std::unexpected(other_bridges.error());
+  auto made =
+      make_firewall(settings_.firewall.value_or(in_use), present, wanted, *other_bridges, notes_);
   if (!made) return std::unexpected(made.error());
   firewall_ = std::move(*made);
   return firewall_->backend();

@@ -518,6 +518,29 @@ Result<std::vector<std::string>> Links::uplinks() {
   return uplinks;
 }
 
+Result<std::vector<std::string>> Links::other_bridges(const std::vector<std::string>& own) {
+  const auto leading_out = uplinks();
+  if (!leading_out) return std::unexpected(leading_out.error());
+  nl_cache* filled = nullptr;
+  if (const int code = rtnl_link_alloc_cache(socket_.get(), AF_UNSPEC, &filled); code < 0) {
+    return netlink_failed("list interfaces", code);
+  }
+  const CacheHandle cache(filled);
+  std::vector<std::string> bridges;
+  for (nl_object* object = nl_cache_get_first(cache.get()); object != nullptr;
+       object = nl_cache_get_next(object)) {
+    auto* link = reinterpret_cast<rtnl_link*>(object);
+    if (rtnl_link_is_bridge(link) == 0) continue;
+    std::string name = rtnl_link_get_name(link);
+    if (std::ranges::find(own, name) == own.end() &&
+        std::ranges::find(*leading_out, name) == leading_out->end()) {
+      bridges.push_back(std::move(name));
+    }
+  }
+  std::ranges::sort(bridges);
+  return bridges;
+}
+
 std::string Links::container_problem(const Network& network, const Container& container,
                                      int bridge) {
   const auto inside = open_container(container);

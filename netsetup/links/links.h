@@ -57,6 +57,8 @@ class Links {
   Result<std::vector<HostRoute>> routes();
   /// The interfaces with a default route, sorted.
   Result<std::vector<std::string>> uplinks();
+  /// Bridges of others, sorted: all but these and the uplinks.
+  Result<std::vector<std::string>> other_bridges(const std::vector<std::string>& own);
 
   /// What is wrong with the bridge and with the links of its containers, a line each.
   std::vector<std::string> problems(const Network& network);

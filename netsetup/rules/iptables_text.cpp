@@ -11,6 +11,11 @@
 //   filter  FORWARD     -> FAIRLEAD             per bridge, in and out: -> FAIRLEAD-FORWARD
 //             FAIRLEAD-FORWARD -> FAIRLEAD-USER, established, FAIRLEAD-ISOLATION, accept
 //
+// An accept is the last word on a packet here, over the rules and policies of others too: that is
+// what containers get out by where Docker or ufw drop whatever they do not know. It is not to open
+// other bridges of the host, as Docker's, whose containers may be protected by that very policy: to
+// those, packets return.
+//
 // A chain declared in the input of iptables-restore --noflush is emptied if it exists and made if
 // not, and everything takes effect at the COMMIT of its table: so a change writes each differing
 // chain whole. Tree chains are jumped to by --goto and named after their ports, so a change of one
@@ -156,16 +161,21 @@ ChainRules nat_table(const RuleSet& rules, Family family, const RuleSet* like) {
   return chains;
 }
 
-ChainRules filter_table(const RuleSet& rules) {
+ChainRules filter_table(const RuleSet& rules, const std::vector<std::string>& other_bridges) {
   ChainRules chains;
   std::vector<std::string>& entry = chains["FAIRLEAD"];
   for (const std::string& bridge : rules.bridges) {
     append(entry, "-i {} -j FAIRLEAD-FORWARD", bridge);
     append(entry, "-o {} -j FAIRLEAD-FORWARD", bridge);
   }
-  chains["FAIRLEAD-FORWARD"] = {fmt::format("-j {}", kIptablesUserChain),
-                                "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-                                "-j FAIRLEAD-ISOLATION", "-j ACCEPT"};
+  std::vector<std::string>& forward = chains["FAIRLEAD-FORWARD"];
+  forward = {fmt::format("-j {}", kIptablesUserChain),
+             "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "-j FAIRLEAD-ISOLATION"};
+  for (const std::string& bridge : other_bridges) {
+    if (std::ranges::find(rules.bridges, bridge) != rules.bridges.end()) continue;
+    append(forward, "-o {} -j RETURN", bridge);
+  }
+  append(forward, "-j ACCEPT");
   chains[std::string(kIptablesUserChain)] = {};
   std::vector<std::string>& isolation = chains["FAIRLEAD-ISOLATION"];
   for (const InterfacePair& pair : rules.open) {
@@ -252,10 +262,11 @@ std::string change_body(const IptablesPresent& present, std::string_view table,
 
 }  // namespace
 
-IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like) {
+IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like,
+                               const std::vector<std::string>& other_bridges) {
   return {{"raw", raw_table(rules, family)},
           {"nat", nat_table(rules, family, like)},
-          {"filter", filter_table(rules)}};
+          {"filter", filter_table(rules, other_bridges)}};
 }
 
 const std::vector<IptablesHook>& iptables_hooks() {

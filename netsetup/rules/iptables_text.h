@@ -20,9 +20,12 @@ constexpr std::string_view kIptablesUserChain = "FAIRLEAD-USER";
 /// rules are written as iptables-save prints them, so that the two can be compared.
 using IptablesTables = std::map<std::string, ChainRules>;
 
-/// `like`, where it is given: chains of published ports that are the same for it are left out, so
-/// that for a change from one rule set to the other little more is written down than what differs.
-IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like = nullptr);
+/// `other_bridges`: what is on them is for the rules of others to protect; see the head of
+/// iptables_text.cpp. `like`, where it is given: chains of published ports that are the same for it
+/// are left out, so that for a change from one rule set to the other little more is written down
+/// than what differs.
+IptablesTables iptables_tables(const RuleSet& rules, Family family, const RuleSet* like = nullptr,
+                               const std::vector<std::string>& other_bridges = {});
 
 /// A rule of a built-in chain that leads to one of ours, always the first of its chain.
 struct IptablesHook {

@@ -177,13 +177,16 @@ class HostProgram(FairleadNet):
 
 
 class Lab:
-    """REQUIRES: stop() is called, whatever happens."""
+    """`host` is the file of a network namespace to take for the host's, if there is one already.
 
-    def __init__(self, state_directory, *options, path=os.environ["PATH"]):
+    REQUIRES: stop() is called, whatever happens."""
+
+    def __init__(self, state_directory, *options, path=os.environ["PATH"], host=None):
         self._prefix = f"lab{next(_numbers)}-"
         self._names = []
         self.services = Services()
-        for name in ("host", "router", "remote"):
+        self.add("host", host)
+        for name in ("router", "remote"):
             self.add(name)
         self.net = HostProgram(self.name("host"), state_directory, options, path)
         self._wire("host", HOST, HOST6, "router", ROUTER, ROUTER6)
@@ -197,9 +200,14 @@ class Lab:
     def name(self, machine):
         return self._prefix + machine
 
-    def add(self, machine):
+    def add(self, machine, there=None):
+        """`there` as `host` of the constructor."""
         ip("netns", "add", self.name(machine))
         self._names.append(self.name(machine))
+        if there is not None:
+            name = f"/run/netns/{self.name(machine)}"
+            subprocess.run(["umount", name], check=True, timeout=20)
+            subprocess.run(["mount", "--bind", there, name], check=True, timeout=20)
         # Addresses are used at once; nothing else could have them.
         self.sysctl(machine, "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
         self.ip(machine, "link", "set", "lo", "up")

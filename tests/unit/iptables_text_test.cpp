@@ -211,5 +211,14 @@ TEST(IptablesText, RemovalSparesTheUsersRules) {
   EXPECT_EQ(iptables_remove_text({}), "");
 }
 
+TEST(IptablesText, BridgesOfOthersAreForTheirOwnRulesToOpen) {
+  const RuleSet rules = plan({sample_network("web", {"10.1.0.0/24"})});
+  const IptablesTables tables = iptables_tables(rules, Family::v4, nullptr, {"docker0", "fl-web"});
+  EXPECT_THAT(tables.at("filter").at("FAIRLEAD-FORWARD"),
+              testing::ElementsAre("-j FAIRLEAD-USER",
+                                   "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                                   "-j FAIRLEAD-ISOLATION", "-o docker0 -j RETURN", "-j ACCEPT"));
+}
+
 }  // namespace
 }  // namespace fairlead
