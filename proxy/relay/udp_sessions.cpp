@@ -118,7 +118,7 @@ UdpSession* UdpSessions::find(const UdpSessionKey& key) {
 
 UdpSession* UdpSessions::open(const UdpSessionKey& key) {
   if (loop_.engine.now() >= shortage_ends_) limit_ = configured_limit();
-  evict_down_to(limit_ - 1);
+  if (size() >= limit_) make_room_on(*key.port);
   FileDescriptor backend = connected_socket(key);
   if (!backend) return nullptr;
 
@@ -129,6 +129,17 @@ UdpSession* UdpSessions::open(const UdpSessionKey& key) {
   ++loop_.counters.sessions_open;
   session->start();
   return session;
+}
+
+void UdpSessions::make_room_on(const UdpPort& port) {
+  evict_down_to(limit_ - 1);
+  // A limit that is lower for a while has been logged with its reason.
+  if (limit_ != configured_limit()) return;
+  loop_.shared.resource_shortages.warn(
+      loop_.engine.now(),
+      fmt::format("udp {}: that is --max-udp-sessions; the 1 least recently used "
+                  "sessions make room",
+                  port.host.to_string()));
 }
 
 FileDescriptor UdpSessions::connected_socket(const UdpSessionKey& key) {

@@ -80,6 +80,7 @@ class UdpSessions final : private DeadlineList::Owner {
 
   void on_deadline(Deadline& deadline) override;
   void end(UdpSession& session);
+  void make_room_on(const UdpPort& port);
   void evict_down_to(std::size_t count);
   void insert(UdpSession& session);
   void set_bucket_count(std::size_t count);

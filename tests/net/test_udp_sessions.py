@@ -74,6 +74,7 @@ def test_a_flood_of_clients_takes_no_session_from_a_live_one(limited):
     now = counters(limited.proxy)
     assert now["sessions_open"] == 100
     assert now["sessions_evicted"] == now["sessions_opened"] - 100
+    assert 1 <= limited.proxy.log().count("that is --max-udp-sessions") <= 3
     assert now["datagrams_dropped"] == 0
 
 
