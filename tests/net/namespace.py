@@ -5,6 +5,8 @@ import ctypes
 import itertools
 import subprocess
 
+from deadline import wait_until
+
 CLONE_NEWNET = 0x40000000
 
 _numbers = itertools.count(1)
@@ -12,6 +14,16 @@ _numbers = itertools.count(1)
 
 def ip(*arguments):
     subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=20)
+
+
+def add_ipv6(address, device, namespace=None):
+    """An address, and prefix, that can be used at once: the kernel adds the route to it a little
+    later, from a work queue."""
+    where = ("-n", namespace) if namespace else ()
+    ip(*where, "address", "add", address, "dev", device, "nodad")
+    shown = ["ip", *where, "-6", "route", "show", "table", "local", address.split("/")[0]]
+    wait_until(lambda: subprocess.run(shown, check=True, capture_output=True, timeout=20).stdout,
+               f"no route to {address}")
 
 
 def _enter(descriptor):
@@ -56,15 +68,15 @@ class Namespace:
             ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0",
                "netns", self.name)
             ip("address", "add", f"{self.outer}/24", "dev", self.link)
-            ip("address", "add", f"{self.outer6}/64", "dev", self.link, "nodad")
             ip("link", "set", self.link, "up")
             for arguments in (("link", "set", "lo", "up"),
                               ("address", "add", f"{self.inner}/24", "dev", "eth0"),
-                              ("address", "add", f"{self.inner6}/64", "dev", "eth0", "nodad"),
                               ("link", "set", "eth0", "up"),
-                              ("route", "add", "default", "via", self.outer),
-                              ("route", "add", "default", "via", self.outer6)):
+                              ("route", "add", "default", "via", self.outer)):
                 ip("-n", self.name, *arguments)
+            add_ipv6(f"{self.outer6}/64", self.link)
+            add_ipv6(f"{self.inner6}/64", "eth0", self.name)
+            ip("-n", self.name, "route", "add", "default", "via", self.outer6)
         except BaseException:
             self.close()
             raise

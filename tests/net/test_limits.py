@@ -10,7 +10,7 @@ import tcp
 import udp
 from conftest import PublishedTcp, PublishedUdp, next_port
 from deadline import ready, wait_until
-from namespace import Namespace, ip
+from namespace import Namespace, add_ipv6
 from test_log import counters
 
 
@@ -103,7 +103,7 @@ def test_an_ipv6_client_is_its_64(launch):
         network = remote.inner6.rsplit("::", 1)[0]
         others = [f"{network}::{number}" for number in (3, 4)]
         for address in others:
-            ip("-n", remote.name, "address", "add", f"{address}/64", "dev", "eth0", "nodad")
+            add_ipv6(f"{address}/64", "eth0", remote.name)
         port = next_port()
         proxy = launch.publish(f"{port}:127.0.0.1:{tcp.address(backend)[1]}",
                                options=["--max-connections-per-client", "2"])

@@ -8,7 +8,7 @@ import pytest
 import tcp
 import udp
 from conftest import PublishedUdp, next_port
-from namespace import Namespace, ip
+from namespace import Namespace, add_ipv6, ip
 
 
 def ask(published, host):
@@ -27,7 +27,7 @@ def ask(published, host):
 def more_loopback_addresses():
     addresses = ("fd76::1", "fd76::2")
     for address in addresses:
-        ip("address", "add", f"{address}/128", "dev", "lo", "nodad")
+        add_ipv6(f"{address}/128", "lo")
     yield addresses
     for address in addresses:
         ip("address", "del", f"{address}/128", "dev", "lo")
