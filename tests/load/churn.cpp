@@ -105,6 +105,8 @@ Plan make_plan(std::uint64_t seed, std::uint64_t number, bool crowd) {
     plan.sleeper = random() % 2 == 0 ? Side::client : Side::service;
     plan.sleep_ms = static_cast<std::int64_t>(10 + random() % 1500);
   }
+  // Long enough for a middle to stop in.
+  if (crowd) plan.size = {plan.size[0] + 64, plan.size[1] + 64};
   return plan;
 }
 

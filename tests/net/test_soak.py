@@ -4,7 +4,6 @@ Six seconds of it by default; FAIRLEAD_SOAK_SECONDS=3600 is an hour. What is mea
 line a sample, and with FAIRLEAD_FIGURES=FILE appended to that as JSON.
 """
 
-import json
 import os
 import random
 import statistics
@@ -13,6 +12,7 @@ import time
 import pytest
 
 import churn
+import figures
 import process_facts
 import tcp
 import udp
@@ -135,17 +135,11 @@ def test_mixed_load_leaves_everything_flat(launch, engine):
         processor = process_facts.cpu_seconds(proxy.pid) - processor
         proxy.wait_for_sockets(proxy.idle_sockets, 30)
         after = sample(proxy, group)
-        totals = counters(proxy)
-        figures = {"test": "soak", "engine": engine, "elapsed": round(elapsed),
-                   "with_pauses": round(time.monotonic() - begin), "pauses": pauses,
-                   "processor": processor,
-                   "samples": samples, "after": after, "churn": found, "totals": totals,
-                   "bulk_bytes": load.bulk_bytes, "datagrams": load.datagrams,
-                   "datagrams_lost": load.datagrams_lost}
-        print(json.dumps(figures))
-        if path := os.environ.get("FAIRLEAD_FIGURES"):
-            with open(path, "a", encoding="ascii") as file:
-                print(json.dumps(figures), file=file)
+        figures.note("soak", engine=engine, elapsed=round(elapsed),
+                     with_pauses=round(time.monotonic() - begin), pauses=pauses,
+                     processor=processor, samples=samples, after=after, churn=found,
+                     totals=counters(proxy), bulk_bytes=load.bulk_bytes, datagrams=load.datagrams,
+                     datagrams_lost=load.datagrams_lost)
         proxy.stop()
         group.close()
 
