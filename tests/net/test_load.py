@@ -239,8 +239,8 @@ def test_more_clients_than_descriptors(launch):
             with client, tcp.accept(published.backend) as server:
                 tcp.exchange(client, server)
             served += 1
-    except OSError:
-        pass
+    except (OSError, AssertionError):
+        pass  # nobody serves them any more
     figures.note("descriptors", clients=len(clients), served=served,
                  alive=published.proxy.running())
     assert served == len(clients)
