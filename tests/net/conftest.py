@@ -9,6 +9,7 @@ import pytest
 
 import tcp
 import udp
+from control_group import ControlGroup
 from proxy_process import ProxyProcess, ReadySocket, StatusPipe
 
 # Nothing in these tests waits for ever for the network.
@@ -70,6 +71,7 @@ class Launcher:
             self._options = {"engine": engine, **({} if relay is None else {"relay": relay})}
         self._directory = directory
         self._started = []
+        self._groups = []
 
     def start(self, arguments, **how):
         """With exactly these arguments; returns without waiting for anything."""
@@ -116,6 +118,13 @@ class Launcher:
         proxy.idle_sockets = int(served.group(1)) + 1
         return proxy
 
+    def group_of(self, proxy):
+        """A control group with what the proxy takes from now on; None where none can be made."""
+        if not ControlGroup.available():
+            return None
+        self._groups.append(ControlGroup(proxy.pid))
+        return self._groups[-1]
+
     def close(self):
         """Stops what is still running; a proxy for TCP has closed every connection by then."""
         try:
@@ -128,8 +137,8 @@ class Launcher:
             self.close_at_once()
 
     def close_at_once(self):
-        for proxy in self._started:
-            proxy.close()
+        for closed in (*self._started, *self._groups):
+            closed.close()
 
 
 @pytest.hookimpl(hookwrapper=True)

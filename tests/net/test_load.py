@@ -20,7 +20,6 @@ import process_facts
 import tcp
 import udp
 from conftest import PublishedTcp, next_port
-from control_group import ControlGroup
 from namespace import Namespace, ip, sysctl
 from proxy_process import SANITIZED, scaled
 
@@ -90,7 +89,7 @@ class Echo(threading.Thread):
         self.socket.close()
 
 
-SPOOFED_PER_ROUND = 50
+SPOOFED_PER_ROUND = 200
 LOST_AFTER_SECONDS = 0.5
 
 
@@ -104,7 +103,7 @@ def test_spoofed_udp_clients_take_nothing_from_real_ones(launch):
         ip("route", "add", "10.200.0.0/15", "via", remote.inner)
         port = next_port()
         proxy = launch.docker("udp", ("0.0.0.0", port), tcp.address(echo.socket))
-        group = ControlGroup(proxy.pid) if ControlGroup.available() else None
+        group = launch.group_of(proxy)
         with remote.inside():
             # Its answers are dropped for want of room.
             flood = udp.bind("0.0.0.0", receive_buffer_bytes=2048)
@@ -143,9 +142,6 @@ def test_spoofed_udp_clients_take_nothing_from_real_ones(launch):
                      kernel=group.kernel_bytes() if group else None)
         for client in (*lasting, flood):
             client.close()
-        proxy.stop()
-        if group:
-            group.close()
     echo.close()
     assert lost == [0, 0]
 
@@ -206,7 +202,7 @@ def test_memory_of_stalled_readers(launch):
     with sysctl("net.ipv4.tcp_wmem", "4096 16384 32768"), \
             sysctl("net.ipv4.tcp_rmem", "4096 16384 32768"):
         published = PublishedTcp(launch)
-        group = ControlGroup(published.proxy.pid) if ControlGroup.available() else None
+        group = launch.group_of(published.proxy)
         before = process_facts.resident_bytes(published.proxy.pid)
         stalled = [published.open() for _ in range(STALLED)]
         # What fitted nowhere at first does once the relay has moved the rest on.
@@ -222,9 +218,6 @@ def test_memory_of_stalled_readers(launch):
                 end.close()
         assert grown < (76 << 20) + STALLED * (32 << 10)
         published.proxy.wait_for_sockets(published.proxy.idle_sockets, 30)
-        published.proxy.stop()
-        if group:
-            group.close()
 
 
 def test_more_clients_than_descriptors(launch):
