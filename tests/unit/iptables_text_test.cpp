@@ -83,9 +83,13 @@ TEST(PortTree, OneMoreRuleChangesOneChain) {
   const auto before = single_ports(10000, 1000, 3);
   auto after = before;
   after.insert(after.begin() + 500, range(11501, 11501));
-  const ChainRules changed = tree(after, &before);
-  ASSERT_EQ(changed.size(), 2U);
-  EXPECT_TRUE(changed.contains("ROOT"));
+  // The way to it is written down, too.
+  const ChainRules there = tree(before, &after);
+  const ChainRules wanted = tree(after, &before);
+  EXPECT_LE(wanted.size(), 5U);
+  std::size_t changed = 0;
+  for (const auto& [chain, rules] : wanted) changed += there.at(chain) != rules ? 1U : 0U;
+  EXPECT_EQ(changed, 1U);
 }
 
 TEST(PortTree, WhatIsLikeAnotherTreeIsLeftOutAndNothingElse) {
