@@ -83,6 +83,8 @@ Result<DaemonText> DaemonText::parse(std::string text) {
     if (!Json::parse(text, note_key).is_object()) return failed("1:1: accepted: an object, {...}");
   } catch (const Json::parse_error& error) {
     return std::unexpected(syntax_error(text, error));
+  } catch (const Json::out_of_range&) {
+    return failed("1:1: a number is too large; Docker refuses it, too");
   }
   if (twice) return failed("1:1: \"" + *twice + "\" stands there twice");
   return DaemonText(std::move(text));

@@ -21,10 +21,10 @@ Json to_json(const Container& container) {
                {"netns", container.netns},
                {"netns_inode", container.netns_inode},
                {"ifname", container.ifname},
-               {"host_ifname", container.host_ifname},
-               {"mac", container.mac.to_string()},
-               {"addresses", texts(container.addresses)},
-               {"ports", texts(container.ports)}};
+               {"host_ifname", container.host_ifname}};
+  if (container.mac != MacAddress()) json["mac"] = container.mac.to_string();
+  json["addresses"] = texts(container.addresses);
+  json["ports"] = texts(container.ports);
   if (container.proxy) {
     json["proxy"] = {{"pid", container.proxy->pid}, {"start_time", container.proxy->start_time}};
   }
@@ -73,11 +73,9 @@ auto named(Parse parse, std::string_view accepted) {
 
 Result<ProxyProcess> read_proxy(JsonReader& reader) {
   ProxyProcess proxy;
-  std::uint32_t pid = 0;
-  reader.read("pid", pid);
+  reader.read("pid", proxy.pid);
   reader.read("start_time", proxy.start_time);
   if (auto finished = reader.finish(); !finished) return std::unexpected(finished.error());
-  proxy.pid = static_cast<pid_t>(pid);
   return proxy;
 }
 

@@ -5,8 +5,9 @@ namespace fairlead {
 Result<Json> parse_json(std::string_view text, std::string_view where) {
   try {
     return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ..."
+  } catch (const Json::exception& error) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: ...", or out_of_range for
+    // a number that is too large for a double.
     const std::string_view reason(error.what());
     const std::size_t bracket = reason.find("] ");
     return failed(fmt::format(

@@ -34,7 +34,7 @@ class JsonReader {
   void read(std::string_view name, bool& flag);
   void read(std::string_view name, std::string& text);
   /// 0 to the largest of the type.
-  template <std::unsigned_integral T>
+  template <std::integral T>
   void read(std::string_view name, T& number) {
     const Json* field = find(name);
     if (field == nullptr) return;

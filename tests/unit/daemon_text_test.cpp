@@ -96,6 +96,7 @@ TEST(DaemonText, RefusesWhatDockerRefusesAndSaysWhere) {
   EXPECT_THAT(refusal("{\"a\": tru}"), StartsWith("1:10: no JSON"));
   EXPECT_THAT(refusal("{\"a\": 1"), StartsWith("1:8: no JSON"));
   EXPECT_THAT(refusal("{} {}"), StartsWith("1:4: no JSON"));
+  EXPECT_THAT(refusal("{\"a\": 1e999}"), StartsWith("1:1: a number is too large"));
   EXPECT_THAT(refusal("[]"), HasSubstr("accepted: an object"));
   EXPECT_THAT(refusal(" \n"), HasSubstr("the file is empty"));
   EXPECT_THAT(refusal("{\"a\": 1, \"a\": 1}"), HasSubstr("\"a\" stands there twice"));

@@ -40,13 +40,24 @@ TEST(Document, LeavesDefaultsToWhatIsNotThere) {
   EXPECT_TRUE(read[0].subnets.empty());
 }
 
+TEST(Document, WhatIsNotCompleteYetCanBeWrittenToo) {
+  const Networks read =
+      parse_networks(R"({"networks": [{"name": "a", "containers": [{"name": "c"}]}]})", "x")
+          .value();
+  EXPECT_EQ(parse_networks(networks_text(read), "x").value(), read);
+}
+
 TEST(Document, ErrorsNameThePlace) {
   EXPECT_THAT(refusal("{"), HasSubstr("desired.json: parse error at line 1"));
+  EXPECT_EQ(refusal(R"({"networks": 1e999})"), "desired.json: number overflow parsing '1e999'");
   EXPECT_EQ(refusal("[]"), "desired.json: an object in braces is wanted");
   EXPECT_EQ(refusal(R"({"network": []})"), "desired.json: network: there is no such field");
   EXPECT_EQ(refusal(R"({"networks": {}})"), "desired.json: networks: a list is wanted");
   EXPECT_EQ(refusal(R"({"networks": [{"mtu": -1}]})"),
             "desired.json: networks[0].mtu: a whole number up to 4294967295 is wanted");
+  EXPECT_EQ(refusal(R"({"networks": [{"containers": [{"proxy": {"pid": 2147483648}}]}]})"),
+            "desired.json: networks[0].containers[0].proxy.pid: a whole number up to 2147483647 is "
+            "wanted");
   EXPECT_EQ(refusal(R"({"networks": [{}, {"mode": "nat"}]})"),
             "desired.json: networks[1].mode: \"nat\": accepted: proxy, dnat, both");
   EXPECT_EQ(refusal(R"({"networks": [{"containers": [{"names": 1}]}]})"),
