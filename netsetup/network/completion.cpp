@@ -85,7 +85,6 @@ Result<void> complete_network(Network& network, const Network* present,
     for (PublishedPort& port : container.ports) {
       if (!port.host_ip) port.host_ip = network.host_binding;
     }
-    std::ranges::sort(container.ports);
   }
   std::ranges::sort(network.containers, {}, &Container::name);
   return {};
