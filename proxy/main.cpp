@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -16,6 +17,7 @@
 #include "proxy/net/listening_socket.h"
 #include "proxy/net/own_addresses.h"
 #include "proxy/net/published_ports.h"
+#include "proxy/net/socket_address.h"
 #include "proxy/options/command_line.h"
 #include "proxy/options/config_file.h"
 #include "proxy/options/docker_command_line.h"
@@ -61,7 +63,13 @@ Isolation isolation_for(const Options& options, const Proxy& proxy) {
   Isolation isolation{.account = options.account};
   if (proxy.uses_io_uring()) isolation.needs = isolation.needs | Need::io_uring;
   isolation.dial = options.relay.dial;
-  isolation.removable_file = options.handover_path;
+  if (!options.handover_path.empty()) {
+    isolation.needs = isolation.needs | Need::handover;
+    isolation.removable_files.push_back(options.handover_path);
+  }
+  if (options.metrics && !options.metrics->endpoint) {
+    isolation.removable_files.push_back(options.metrics->socket_path(::getpid()));
+  }
   if (options.log_level <= LogLevel::debug) isolation.refusal = Refusal::name;
   return isolation;
 }
@@ -97,7 +105,13 @@ Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
 
   const auto mapping = line.mapping();
   if (!mapping) return std::unexpected(mapping.error());
-  if (const auto checked = check_proxy_protocol(options->relay.proxy_protocol, {&*mapping, 1});
+  options->mappings = {*mapping};
+  std::optional<MetricsAddress>& metrics = options->metrics;
+  if (metrics && !metrics->is_directory()) {
+    log_warn("metrics: not served: every port has a proxy of its own; accepted: unix:DIRECTORY/");
+    metrics.reset();
+  }
+  if (const auto checked = check_proxy_protocol(options->relay.proxy_protocol, options->mappings);
       !checked) {
     return std::unexpected(checked.error());
   }
@@ -105,6 +119,9 @@ Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
   if (!ports) return std::unexpected(ports.error());
   auto proxy = Proxy::start(*options, std::move(*ports));
   if (!proxy) return proxy;
+  if (const auto served = (*proxy)->serve_metrics({}); !served) {
+    return std::unexpected(served.error());
+  }
   if (const auto isolated = isolate(isolation_for(*options, **proxy)); !isolated) {
     return std::unexpected(isolated.error());
   }
@@ -173,6 +190,22 @@ Result<std::vector<OpenedPort>> open_mapped_ports(const Options& options,
   return open_ports(*plan, passed.sockets);
 }
 
+/// The TCP socket that listens at `endpoint`, out of `sockets`; none when it is not there.
+FileDescriptor take_listening(std::vector<FileDescriptor>& sockets, const Endpoint& endpoint) {
+  for (FileDescriptor& socket : sockets) {
+    SocketAddress local;
+    socklen_t size = SocketAddress::capacity();
+    const bool found = passed_socket_protocol(socket.get()) == Protocol::tcp &&
+                       ::getsockname(socket.get(), local.get(), &size) == 0 &&
+                       local.endpoint() == endpoint;
+    if (!found) continue;
+    FileDescriptor taken = std::move(socket);
+    std::erase_if(sockets, [](const FileDescriptor& each) { return !each; });
+    return taken;
+  }
+  return {};
+}
+
 Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
   // Before the sockets: there may be more of them than the soft limit allows.
   raise_descriptor_limit();
@@ -182,11 +215,18 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
     if (!asked) return std::unexpected(asked.error());
     takeover = std::move(*asked);
   }
+  FileDescriptor metrics;
+  if (takeover && options.metrics && options.metrics->endpoint) {
+    metrics = take_listening(takeover->sockets(), *options.metrics->endpoint);
+  }
   auto ports = open_mapped_ports(
       options, takeover ? std::move(takeover->sockets()) : std::vector<FileDescriptor>());
   if (!ports) return std::unexpected(ports.error());
   auto proxy = Proxy::start(options, std::move(*ports));
   if (!proxy) return proxy;
+  if (const auto served = (*proxy)->serve_metrics(std::move(metrics)); !served) {
+    return std::unexpected(served.error());
+  }
   if (!options.handover_path.empty()) {
     const auto offered = (*proxy)->offer_handover(options.handover_path);
     if (!offered) return std::unexpected(offered.error());

@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <string.h>
+#include <time.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "proxy/log/log.h"
+#include "proxy/metrics/exposition.h"
 #include "proxy/process/resource_limits.h"
 #include "proxy/relay/tcp_relay.h"
+#include "proxy/relay/udp_sessions.h"
 
 namespace fairlead {
 namespace {
@@ -20,6 +24,32 @@ ListenerCounts count_listeners(const std::vector<OpenedPort>& ports) {
     ++(port.socket.protocol == Protocol::udp ? counts.datagrams : counts.streams);
   }
   return counts;
+}
+
+constexpr std::pair<std::string_view, Counters::Count Counters::*> kCounterNames[] = {
+    {"connections_accepted", &Counters::connections_accepted},
+    {"connections_open", &Counters::connections_open},
+    {"connections_refused", &Counters::connections_refused},
+    {"connections_reset", &Counters::connections_reset},
+    {"connections_timed_out", &Counters::connections_timed_out},
+    {"clients_denied", &Counters::clients_denied},
+    {"clients_over_limit", &Counters::clients_over_limit},
+    {"proxy_headers_refused", &Counters::proxy_headers_refused},
+    {"accept_pauses", &Counters::accept_pauses},
+    {"bytes_to_container", &Counters::bytes_to_container},
+    {"bytes_to_client", &Counters::bytes_to_client},
+    {"sessions_opened", &Counters::sessions_opened},
+    {"sessions_open", &Counters::sessions_open},
+    {"sessions_evicted", &Counters::sessions_evicted},
+    {"datagrams_to_container", &Counters::datagrams_to_container},
+    {"datagrams_to_client", &Counters::datagrams_to_client},
+    {"datagrams_dropped", &Counters::datagrams_dropped},
+};
+
+double seconds_of(clockid_t clock) {
+  timespec time{};
+  ::clock_gettime(clock, &time);
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) / 1e9;
 }
 
 /// Whether `next` is the port after `port`, leading to the port after its own.
@@ -66,8 +96,9 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
   for (OpenedPort& port : ports) {
     const ListeningSocket& socket = port.socket;
     served.push_back({socket.protocol, socket.local, port.backend});
-    proxy->listeners_.push_back(make_listener(
-        proxy->loop_, socket.protocol, std::move(port.socket.fd), socket.local, port.backend));
+    proxy->listeners_.push_back(make_listener(proxy->loop_, socket.protocol,
+                                              std::move(port.socket.fd), socket.local, port.backend,
+                                              proxy->counters_of(port.mapping)));
   }
   log_start(served, *proxy->engine_, fallback_reason, settings, counts);
   for (const auto& listener : proxy->listeners_) listener->start();
@@ -77,7 +108,11 @@ Result<std::unique_ptr<Proxy>> Proxy::start(const Options& options, std::vector<
 
 Proxy::Proxy(std::unique_ptr<Engine> engine, const Options& options, const RelaySettings& settings,
              FileDescriptor signal_fd)
-    : engine_(std::move(engine)),
+    : mappings_(options.metrics ? options.mappings : std::vector<Mapping>()),
+      metrics_address_(options.metrics),
+      started_at_seconds_(seconds_of(CLOCK_REALTIME)),
+      counters_(std::max<std::size_t>(mappings_.size(), 1)),
+      engine_(std::move(engine)),
       loop_{.engine = *engine_, .settings = settings, .shared = shared_},
       // Where io_uring was refused, asking again would end the process: see isolation/.
       workers_(loop_, uses_io_uring() ? options.engine : EngineChoice::epoll, options.workers),
@@ -95,11 +130,11 @@ void Proxy::run() {
     loop_.deadlines.run(engine_->now());
     workers_.note_turn();
     if (signals_.take_counters_request()) {
-      log_info("counters: " + counters_text(shared_.counters));
+      log_info("counters: " + counters_text(counters_));
     }
   }
   workers_.stop();
-  log_info(fmt::format("stop {}: {}", stop_reason(), counters_text(shared_.counters)));
+  log_info(fmt::format("stop {}: {}", stop_reason(), counters_text(counters_)));
   stop();
 }
 
@@ -108,15 +143,37 @@ void Proxy::stop() {
   engine_->stop();
 }
 
+Result<void> Proxy::serve_metrics(FileDescriptor inherited) {
+  if (!metrics_address_) return {};
+  auto server =
+      MetricsServer::open(*engine_, loop_.deadlines, *metrics_address_, std::move(inherited),
+                          [this] { return exposition(process_facts(), mappings_, counters_); });
+  if (!server) return std::unexpected(server.error());
+  metrics_ = std::move(*server);
+  return {};
+}
+
+ProcessFacts Proxy::process_facts() const {
+  return {.engine = engine_->name(),
+          .loops = workers_.running(),
+          .connections_max = loop_.settings.connections_max,
+          .sessions_max = loop_.settings.sessions_max,
+          .started_at_seconds = started_at_seconds_,
+          .cpu_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
 Result<void> Proxy::offer_handover(const std::string& path) {
   const auto descriptors = [this] {
     std::vector<int> sockets;
-    sockets.reserve(listeners_.size());
+    sockets.reserve(listeners_.size() + 1);
     for (const auto& listener : listeners_) sockets.push_back(listener->socket());
+    if (metrics_ && metrics_->socket() >= 0) sockets.push_back(metrics_->socket());
     return sockets;
   };
-  auto offer = HandoverOffer::open(*engine_, loop_.deadlines, path, descriptors,
-                                   [this] { handed_over_ = true; });
+  auto offer = HandoverOffer::open(*engine_, loop_.deadlines, path, descriptors, [this] {
+    handed_over_ = true;
+    if (metrics_) metrics_->retire();
+  });
   if (!offer) return std::unexpected(offer.error());
   handover_ = std::move(*offer);
   return {};
@@ -134,7 +191,7 @@ bool Proxy::is_finished() {
 void Proxy::begin_drain() {
   draining_ = true;
   log_info(fmt::format("drain {}: {} connections have {} s to end", stop_reason(),
-                       loop_.counters.connections_open.load(), drain_.duration_ms() / 1000));
+                       shared_.connections_open.load(), drain_.duration_ms() / 1000));
   for (const auto& listener : listeners_) listener->retire();
   loop_.deadlines.add(drain_);
   loop_.deadlines.add(replies_);
@@ -144,8 +201,9 @@ void Proxy::begin_drain() {
 
 bool Proxy::is_drained() const {
   const auto tcp = loop_.tcp.lock();
-  const std::size_t connections = tcp ? tcp->busy() : loop_.counters.connections_open.load();
-  const bool replies = loop_.counters.sessions_open > 0 && !replies_are_over_;
+  const std::size_t connections = tcp ? tcp->busy() : shared_.connections_open.load();
+  const auto udp = loop_.udp_sessions.lock();
+  const bool replies = udp && udp->size() > 0 && !replies_are_over_;
   return drain_is_over_ || (connections == 0 && !replies);
 }
 
@@ -177,23 +235,14 @@ std::vector<std::string> served_text(std::vector<ServedPort> ports) {
   return lines;
 }
 
-std::string counters_text(const Counters& counters) {
-  return fmt::format(
-      "connections_accepted={} connections_open={} connections_refused={} connections_reset={} "
-      "connections_timed_out={} clients_denied={} clients_over_limit={} proxy_headers_refused={} "
-      "accept_pauses={} bytes_to_container={} bytes_to_client={} "
-      "sessions_opened={} "
-      "sessions_open={} sessions_evicted={} datagrams_to_container={} datagrams_to_client={} "
-      "datagrams_dropped={}",
-      counters.connections_accepted.load(), counters.connections_open.load(),
-      counters.connections_refused.load(), counters.connections_reset.load(),
-      counters.connections_timed_out.load(), counters.clients_denied.load(),
-      counters.clients_over_limit.load(), counters.proxy_headers_refused.load(),
-      counters.accept_pauses.load(), counters.bytes_to_container.load(),
-      counters.bytes_to_client.load(), counters.sessions_opened.load(),
-      counters.sessions_open.load(), counters.sessions_evicted.load(),
-      counters.datagrams_to_container.load(), counters.datagrams_to_client.load(),
-      counters.datagrams_dropped.load());
+std::string counters_text(std::span<const Counters> counters) {
+  std::string text;
+  for (const auto& [name, count] : kCounterNames) {
+    std::uint64_t sum = 0;
+    for (const Counters& each : counters) sum += (each.*count).load();
+    fmt::format_to(std::back_inserter(text), "{}{}={}", text.empty() ? "" : " ", name, sum);
+  }
+  return text;
 }
 
 }  // namespace fairlead

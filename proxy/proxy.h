@@ -2,15 +2,20 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "proxy/engine/engine.h"
 #include "proxy/mapping/endpoint.h"
 #include "proxy/mapping/error.h"
+#include "proxy/mapping/mapping.h"
 #include "proxy/mapping/protocol.h"
+#include "proxy/metrics/exposition.h"
+#include "proxy/metrics/metrics_server.h"
 #include "proxy/net/published_ports.h"
 #include "proxy/options/options.h"
 #include "proxy/process/handover.h"
@@ -29,8 +34,8 @@ namespace fairlead {
 /// ended or the time is over. Replies to datagrams are waited for a second.
 class Proxy final : private DeadlineList::Owner {
  public:
-  /// Serves from here on: clients that come before run() wait in the sockets' queues. Fails when
-  /// the engine asked for cannot be had.
+  /// Serves from here on: clients that come before run() wait in the sockets' queues. `ports` are
+  /// those of options.mappings. Fails when the engine asked for cannot be had.
   static Result<std::unique_ptr<Proxy>> start(const Options& options,
                                               std::vector<OpenedPort> ports);
 
@@ -39,6 +44,9 @@ class Proxy final : private DeadlineList::Owner {
   ~Proxy();
 
   bool uses_io_uring() const { return engine_->name() == "io_uring"; }
+
+  /// Serves options.metrics, if there are any; see MetricsServer::open() for `inherited`.
+  Result<void> serve_metrics(FileDescriptor inherited);
 
   /// Lets a new proxy take over the sockets from now on, by way of `path`.
   Result<void> offer_handover(const std::string& path);
@@ -55,11 +63,19 @@ class Proxy final : private DeadlineList::Owner {
 
   void stop();
 
+  Counters& counters_of(std::size_t mapping) { return counters_[mapping % counters_.size()]; }
+  ProcessFacts process_facts() const;
   bool is_finished();
   void begin_drain();
   bool is_drained() const;
   void on_deadline(Deadline& deadline) override;
   std::string stop_reason() const;
+
+  const std::vector<Mapping> mappings_;
+  const std::optional<MetricsAddress> metrics_address_;
+  const double started_at_seconds_;
+  /// One for each mapping where they are asked for, one for all otherwise.
+  std::vector<Counters> counters_;
 
   // In this order: listeners die before the loop, the loop before the engine.
   std::unique_ptr<Engine> engine_;
@@ -68,6 +84,7 @@ class Proxy final : private DeadlineList::Owner {
   Workers workers_;
   SignalReader signals_;
   std::vector<std::unique_ptr<Listener>> listeners_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::unique_ptr<HandoverOffer> handover_;
 
   bool handed_over_ = false;
@@ -91,7 +108,7 @@ struct ServedPort {
 /// `0.0.0.0:8000-8099/tcp -> 172.17.0.2:9000-9099`, for the log: one line for each run of ports.
 std::vector<std::string> served_text(std::vector<ServedPort> ports);
 
-/// `connections_accepted=3 connections_open=1 ...`: all counters, for the log.
-std::string counters_text(const Counters& counters);
+/// `connections_accepted=3 connections_open=1 ...`: the sums of all counters, for the log.
+std::string counters_text(std::span<const Counters> counters);
 
 }  // namespace fairlead

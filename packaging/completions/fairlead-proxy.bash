@@ -21,7 +21,7 @@ _fairlead_proxy() {
       ;;
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
     --source) mapfile -t COMPREPLY < <(compgen -W 'gateway client container' -- "$word") ;;
-    --config | --handover)
+    --config | --handover | --metrics)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
@@ -33,7 +33,7 @@ _fairlead_proxy() {
         -p --publish --engine --relay --workers --connect-timeout --udp-timeout --idle-timeout
         --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
         --allow --deny --max-connections --max-connections-per-client --max-udp-sessions --drain
-        --handover --user
+        --handover --user --metrics
         --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac

@@ -25,6 +25,7 @@ _arguments -s -S \
   '--drain=[how long connections may go on at the end]:seconds' \
   '--handover=[socket by which a new proxy takes over]:file:_files' \
   '--user=[the user to serve as]:user:_users' \
+  '--metrics=[where Prometheus reads the counters]:address' \
   '--log-level=[what is logged]:level:(trace debug info warn error off)' \
   '--log-format=[how it is logged]:format:(text json)' \
   '--config=[read options from this file]:file:_files' \

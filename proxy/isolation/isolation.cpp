@@ -113,9 +113,9 @@ Result<void> add_rule(const FileRule& file_rule, int ruleset) {
 
 std::vector<FileRule> file_rules(const Isolation& isolation) {
   std::vector<FileRule> rules;
-  if (!isolation.removable_file.empty()) {
-    rules.push_back({std::filesystem::absolute(isolation.removable_file).parent_path(),
-                     LANDLOCK_ACCESS_FS_REMOVE_FILE});
+  for (const std::string& file : isolation.removable_files) {
+    rules.push_back(
+        {std::filesystem::absolute(file).parent_path(), LANDLOCK_ACCESS_FS_REMOVE_FILE});
   }
   if (dials_in_namespaces(isolation.dial)) {
     rules.push_back({netns_directory(isolation.dial.netns), LANDLOCK_ACCESS_FS_READ_FILE});
@@ -173,7 +173,7 @@ Result<void> isolate(const Isolation& isolation) {
   }
   // Stage 6: no system call but those that are declared.
   Need needs = isolation.needs;
-  if (!isolation.removable_file.empty()) needs = needs | Need::handover;
+  if (!isolation.removable_files.empty()) needs = needs | Need::socket_file;
   if (dials_in_namespace) needs = needs | Need::container_netns;
   warn_if_refused(install_system_call_filter(needs, isolation.refusal),
                   "the proxy may make any system call");

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "proxy/dial/dialler.h"
 #include "proxy/isolation/account.h"
@@ -21,8 +22,8 @@ struct Isolation {
   Need needs = Need::always;
   /// --container-netns, --source.
   DialSettings dial{};
-  /// --handover: the path that the proxy removes at its end; empty: none.
-  std::string removable_file{};
+  /// UNIX sockets whose paths the proxy removes at its end.
+  std::vector<std::string> removable_files{};
   Refusal refusal = Refusal::kill;
 };
 

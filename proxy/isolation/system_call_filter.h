@@ -15,7 +15,14 @@
 namespace fairlead {
 
 /// What calls are needed for, besides those that every proxy makes: bits.
-enum class Need : std::uint8_t { always = 0, io_uring = 1, container_netns = 2, handover = 4 };
+enum class Need : std::uint8_t {
+  always = 0,
+  io_uring = 1,
+  container_netns = 2,
+  handover = 4,
+  /// To remove the path of a UNIX socket.
+  socket_file = 8,
+};
 
 constexpr Need operator|(Need a, Need b) {
   return static_cast<Need>(static_cast<unsigned>(a) | static_cast<unsigned>(b));

@@ -42,7 +42,8 @@ Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
                                          std::span<const PassedSocket> passed_sockets) {
   Passed passed(passed_sockets);
   std::vector<PortPlan> plan;
-  for (const Mapping& mapping : mappings) {
+  for (std::size_t n = 0; n < mappings.size(); ++n) {
+    const Mapping& mapping = mappings[n];
     for (std::uint32_t i = 0; i < mapping.host_ports.size(); ++i) {
       const auto host_port = static_cast<std::uint16_t>(mapping.host_ports.first + i);
       const auto container_port = static_cast<std::uint16_t>(mapping.container_ports.first + i);
@@ -50,7 +51,7 @@ Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
       const auto add = [&](const IpAddress& ip, bool needs_ipv6) {
         const Endpoint host{ip, host_port};
         const auto socket = passed.take(mapping.protocol, host, false);
-        plan.push_back({mapping.protocol, host, backend, socket, needs_ipv6});
+        plan.push_back({mapping.protocol, host, backend, socket, needs_ipv6, n});
       };
       if (mapping.host_ip) {
         add(*mapping.host_ip, false);
@@ -58,7 +59,7 @@ Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
       }
       const Endpoint everything{IpAddress::any(Family::v6), host_port};
       if (const auto socket = passed.take(mapping.protocol, everything, true)) {
-        plan.push_back({mapping.protocol, everything, backend, socket, false});
+        plan.push_back({mapping.protocol, everything, backend, socket, false, n});
         continue;
       }
       add(IpAddress::any(Family::v4), false);
@@ -79,13 +80,13 @@ Result<std::vector<OpenedPort>> open_ports(std::span<const PortPlan> plan,
   ports.reserve(plan.size());
   for (const PortPlan& port : plan) {
     if (port.passed) {
-      ports.push_back({std::move(passed[*port.passed]), port.backend});
+      ports.push_back({std::move(passed[*port.passed]), port.backend, port.mapping});
       continue;
     }
     auto socket = open_listening_socket(port.protocol, port.host);
     if (!socket && port.needs_ipv6 && means_no_ipv6(socket.error())) continue;
     if (!socket) return std::unexpected(listen_error(port.protocol, port.host, socket.error()));
-    ports.push_back({std::move(*socket), port.backend});
+    ports.push_back({std::move(*socket), port.backend, port.mapping});
   }
   return ports;
 }

@@ -32,6 +32,8 @@ struct PortPlan {
   std::optional<std::size_t> passed;
   /// The IPv6 half of a mapping without HOST-IP: a host without IPv6 does without it.
   bool needs_ipv6 = false;
+  /// Which mapping it belongs to.
+  std::size_t mapping = 0;
 
   bool operator==(const PortPlan&) const = default;
 };
@@ -46,6 +48,8 @@ Result<std::vector<PortPlan>> plan_ports(std::span<const Mapping> mappings,
 struct OpenedPort {
   ListeningSocket socket;
   Endpoint backend;
+  /// Which mapping it belongs to.
+  std::size_t mapping = 0;
 };
 
 /// Opens, or takes from `passed`, what is planned: all or nothing.

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "proxy/mapping/decimal.h"
-#include "proxy/process/handover.h"
+#include "proxy/process/socket_file.h"
 
 namespace fairlead {
 namespace {
@@ -134,11 +134,18 @@ Result<void> set_drain(Options& options, std::string_view value) {
 }
 
 Result<void> set_handover(Options& options, std::string_view value) {
-  if (value.empty() || value.size() > kHandoverPathMax) {
-    return failed("accepted: the path of a UNIX socket, 1 to " + std::to_string(kHandoverPathMax) +
+  if (value.empty() || value.size() > kSocketPathMax) {
+    return failed("accepted: the path of a UNIX socket, 1 to " + std::to_string(kSocketPathMax) +
                   " bytes long");
   }
   options.handover_path = value;
+  return {};
+}
+
+Result<void> set_metrics(Options& options, std::string_view value) {
+  auto address = MetricsAddress::parse(value);
+  if (!address) return std::unexpected(address.error());
+  options.metrics = std::move(*address);
   return {};
 }
 
@@ -276,6 +283,11 @@ constexpr std::array kDefinitions = {
                      "serve as this user, once the ports are bound: names of /etc/passwd and "
                      "/etc/group, or numbers (default: the user that starts the proxy)",
                      set_user},
+    OptionDefinition{"metrics", 0, "Metrics", "ADDRESS",
+                     "serve the counters of each mapping to Prometheus, as /metrics at ADDR:PORT, "
+                     "unix:PATH or unix:DIRECTORY/, where each process has a socket PID.sock "
+                     "(default: none)",
+                     set_metrics},
     OptionDefinition{"log-level", 0, "Log", "LEVEL",
                      "trace, debug, info, warn, error or off (default: info)", set_log_level},
     OptionDefinition{"log-format", 0, "Log", "FORMAT", "text or json (default: text)",

@@ -15,6 +15,7 @@
 #include "proxy/log/log.h"
 #include "proxy/mapping/error.h"
 #include "proxy/mapping/mapping.h"
+#include "proxy/metrics/metrics_address.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
@@ -32,6 +33,8 @@ struct Options {
   TimeMs drain_ms = 0;
   /// Where a new proxy takes over; empty: nowhere.
   std::string handover_path;
+  /// Where counters are served; nothing: nowhere.
+  std::optional<MetricsAddress> metrics;
   /// The user to serve as; nothing: the one that started the process.
   std::optional<Account> account;
   LogLevel log_level = LogLevel::info;

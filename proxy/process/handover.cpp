@@ -18,7 +18,7 @@
 
 #include "proxy/log/log.h"
 
-// syscalls[handover]: geteuid getsockopt sendmsg recvmsg recvfrom read write sendto unlink newfstatat|fstat
+// syscalls[handover]: geteuid getsockopt sendmsg recvmsg recvfrom read write sendto
 
 namespace fairlead {
 namespace {
@@ -27,7 +27,6 @@ namespace {
 constexpr std::size_t kDescriptorsPerMessage = 250;
 constexpr std::size_t kControlBytes = CMSG_SPACE(kDescriptorsPerMessage * sizeof(int));
 constexpr int kAnswerSeconds = 10;
-constexpr const char* kNewSuffix = ".new";
 
 /// What travels with descriptors.
 struct Announcement {
@@ -42,11 +41,6 @@ sockaddr_un address_of(const std::string& path) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   return address;
-}
-
-FileDescriptor unix_socket(int flags) {
-  // Messages with boundaries, so that descriptors stay with their announcement.
-  return FileDescriptor(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
 }
 
 /// The memory of one message with descriptors.
@@ -85,27 +79,6 @@ bool is_trusted(int fd) {
   return peer.uid == 0 || peer.uid == ::geteuid();
 }
 
-/// Listens at the path, which becomes the new socket's at once and whoever had it before.
-Result<FileDescriptor> listen_at(const std::string& path) {
-  FileDescriptor socket = unix_socket(SOCK_NONBLOCK);
-  if (!socket) return failed("socket for " + path, errno);
-  const std::string fresh = path + kNewSuffix;
-  const sockaddr_un address = address_of(fresh);
-  ::unlink(fresh.c_str());
-  const mode_t mask = ::umask(0177);
-  const int bound =
-      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int bind_error = errno;
-  ::umask(mask);
-  if (bound < 0) return failed("bind " + fresh, bind_error);
-  if (::listen(socket.get(), 1) < 0 || ::rename(fresh.c_str(), path.c_str()) < 0) {
-    const int reason = errno;
-    ::unlink(fresh.c_str());
-    return failed("listen at " + path, reason);
-  }
-  return socket;
-}
-
 }  // namespace
 
 // The new proxy's end.
@@ -119,7 +92,8 @@ Result<std::optional<Takeover>> Takeover::ask(const std::string& path) {
   if (!S_ISSOCK(facts.st_mode)) return failed("handover at " + path + ": the file is no socket");
 
   Takeover takeover;
-  takeover.connection_ = unix_socket(0);
+  // Messages with boundaries, so that descriptors stay with their announcement.
+  takeover.connection_ = FileDescriptor(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!takeover.connection_) return failed("socket for " + path, errno);
   const int fd = takeover.connection_.get();
   const timeval patience{.tv_sec = kAnswerSeconds, .tv_usec = 0};
@@ -167,52 +141,38 @@ Result<void> Takeover::confirm() {
 Result<std::unique_ptr<HandoverOffer>> HandoverOffer::open(
     Engine& engine, Deadlines& deadlines, const std::string& path,
     std::function<std::vector<int>()> descriptors, std::function<void()> taken) {
-  auto socket = listen_at(path);
-  if (!socket) return std::unexpected(socket.error());
-  std::unique_ptr<HandoverOffer> offer(
-      new HandoverOffer(engine, deadlines, path, std::move(*socket)));
+  auto file = SocketFile::listen(path, SOCK_SEQPACKET, 0600);
+  if (!file) return std::unexpected(file.error());
+  std::unique_ptr<HandoverOffer> offer(new HandoverOffer(engine, deadlines, std::move(*file)));
   offer->descriptors_ = std::move(descriptors);
   offer->taken_ = std::move(taken);
   offer->accept();
   return offer;
 }
 
-HandoverOffer::HandoverOffer(Engine& engine, Deadlines& deadlines, std::string path,
-                             FileDescriptor socket)
+HandoverOffer::HandoverOffer(Engine& engine, Deadlines& deadlines, SocketFile file)
     : engine_(engine),
       deadlines_(deadlines),
-      path_(std::move(path)),
-      socket_(std::move(socket)),
+      file_(std::move(file)),
       unconfirmed_(*this, kConfirmMs) {
   deadlines_.add(unconfirmed_);
-  struct stat facts{};
-  if (::lstat(path_.c_str(), &facts) == 0) {
-    device_ = facts.st_dev;
-    inode_ = facts.st_ino;
-  }
 }
 
-HandoverOffer::~HandoverOffer() {
-  deadlines_.remove(unconfirmed_);
-  struct stat facts{};
-  if (::lstat(path_.c_str(), &facts) == 0 && facts.st_dev == device_ && facts.st_ino == inode_) {
-    ::unlink(path_.c_str());
-  }
-}
+HandoverOffer::~HandoverOffer() { deadlines_.remove(unconfirmed_); }
 
-void HandoverOffer::accept() { engine_.accept(*this, kAccept, socket_.get(), Repeat::once); }
+void HandoverOffer::accept() { engine_.accept(*this, kAccept, file_.socket().get(), Repeat::once); }
 
 void HandoverOffer::on_completion(Completion completion) {
   if (completion.tag == kAccept) {
     if (completion.result >= 0) {
       greet(FileDescriptor(completion.result));
     } else if (completion.result != -ECANCELED) {
-      log_warn("handover at " + path_ + ": accept: " + errno_text(-completion.result));
+      log_warn("handover at " + file_.path() + ": accept: " + errno_text(-completion.result));
       // Later: what cannot be accepted now (EMFILE) would fail as fast as it is tried.
       unconfirmed_.set(overdue_, engine_.now());
     }
   } else if (completion.result == -ECANCELED) {
-    log_warn("handover at " + path_ + ": the new proxy has not confirmed it in time");
+    log_warn("handover at " + file_.path() + ": the new proxy has not confirmed it in time");
     dismiss();
   } else if (sent_ < to_send_.size()) {
     send();
@@ -232,7 +192,7 @@ void HandoverOffer::on_deadline(Deadline&) {
 void HandoverOffer::greet(FileDescriptor peer) {
   peer_ = std::move(peer);
   if (!is_trusted(peer_.get())) {
-    log_warn("handover at " + path_ + ": refused to another user");
+    log_warn("handover at " + file_.path() + ": refused to another user");
     dismiss();
     return;
   }
@@ -259,7 +219,7 @@ void HandoverOffer::send() {
       return;
     }
     if (result < 0) {
-      log_warn("handover at " + path_ + ": send: " + errno_text(static_cast<int>(-result)));
+      log_warn("handover at " + file_.path() + ": send: " + errno_text(static_cast<int>(-result)));
       dismiss();
       return;
     }
@@ -279,11 +239,11 @@ void HandoverOffer::hear() {
     engine_.wait(*this, kPeer, peer_.get(), POLLIN);
   } else if (result == sizeof said && said == kTaken) {
     overdue_.unlink();
-    engine_.close(std::move(socket_));
+    engine_.close(std::move(file_.socket()));
     taken_();
     engine_.defer(*this);
   } else {
-    log_warn("handover at " + path_ + ": the new proxy has failed, this one goes on");
+    log_warn("handover at " + file_.path() + ": the new proxy has failed, this one goes on");
     dismiss();
   }
 }

@@ -11,8 +11,6 @@
 
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -23,12 +21,10 @@
 #include "proxy/engine/engine.h"
 #include "proxy/mapping/error.h"
 #include "proxy/net/file_descriptor.h"
+#include "proxy/process/socket_file.h"
 #include "proxy/relay/deadlines.h"
 
 namespace fairlead {
-
-/// Longest path: that of a UNIX socket, less what is added while a new one is made.
-inline constexpr std::size_t kHandoverPathMax = 100;
 
 /// The new proxy's end.
 class Takeover {
@@ -59,7 +55,6 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
                                                      std::function<void()> taken);
   HandoverOffer(const HandoverOffer&) = delete;
   HandoverOffer& operator=(const HandoverOffer&) = delete;
-  /// Removes the path, if it is still its own.
   ~HandoverOffer();
 
  private:
@@ -69,7 +64,7 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
   /// tried again after an error.
   static constexpr TimeMs kConfirmMs = 30'000;
 
-  HandoverOffer(Engine& engine, Deadlines& deadlines, std::string path, FileDescriptor socket);
+  HandoverOffer(Engine& engine, Deadlines& deadlines, SocketFile file);
 
   void on_completion(Completion completion) override;
   void on_deferred() override;
@@ -83,11 +78,7 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
 
   Engine& engine_;
   Deadlines& deadlines_;
-  std::string path_;
-  FileDescriptor socket_;
-  /// Of the path.
-  dev_t device_ = 0;
-  ino_t inode_ = 0;
+  SocketFile file_;
   std::function<std::vector<int>()> descriptors_;
   std::function<void()> taken_;
 

@@ -18,18 +18,18 @@ bool admit(Loop& loop, Client& client, const AccessList& access, const Endpoint&
   if (client.admitted || (access.empty() && !loop.clients.limited())) return true;
   const auto addresses = addresses_of(loop.engine, client);
   if (!addresses) {
-    ++loop.counters.connections_reset;
+    ++client.counters.connections_reset;
     loop.engine.close(std::move(client.socket));
     return false;
   }
   if (!access.admits(addresses->client.ip)) {
-    note_denied(loop, addresses->client, host);
+    note_denied(loop, client.counters, addresses->client, host);
     turn_away(loop, client);
     return false;
   }
   auto place = loop.clients.take(addresses->client.ip);
   if (!place) {
-    ++loop.counters.clients_over_limit;
+    ++client.counters.clients_over_limit;
     loop.shared.crowding_clients.warn(
         loop.engine.now(), fmt::format("{} is refused at {}: it has --max-connections-per-client",
                                        client_text(addresses), host.to_string()));
@@ -41,8 +41,8 @@ bool admit(Loop& loop, Client& client, const AccessList& access, const Endpoint&
   return true;
 }
 
-void note_denied(Loop& loop, const Endpoint& client, const Endpoint& host) {
-  ++loop.counters.clients_denied;
+void note_denied(Loop& loop, Counters& counters, const Endpoint& client, const Endpoint& host) {
+  ++counters.clients_denied;
   loop.shared.denied_clients.warn(
       loop.engine.now(), fmt::format("{} is refused at {}: --allow and --deny do not admit it",
                                      client.to_string(), host.to_string()));

@@ -5,6 +5,7 @@
 #include "proxy/mapping/endpoint.h"
 #include "proxy/relay/access_list.h"
 #include "proxy/relay/client.h"
+#include "proxy/relay/counters.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
@@ -14,6 +15,6 @@ namespace fairlead {
 bool admit(Loop& loop, Client& client, const AccessList& access, const Endpoint& host);
 
 /// Counts and logs a refusal of --allow and --deny.
-void note_denied(Loop& loop, const Endpoint& client, const Endpoint& host);
+void note_denied(Loop& loop, Counters& counters, const Endpoint& client, const Endpoint& host);
 
 }  // namespace fairlead

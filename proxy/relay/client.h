@@ -10,12 +10,15 @@
 #include "proxy/net/file_descriptor.h"
 #include "proxy/net/proxy_header.h"
 #include "proxy/relay/client_counts.h"
+#include "proxy/relay/counters.h"
 
 namespace fairlead {
 
 /// An accepted connection.
 struct Client {
   FileDescriptor socket;
+  /// Of the port it has connected to: where what becomes of it is counted.
+  Counters& counters;
   /// A front end that has said for whom it connects.
   bool introduced = false;
   /// One of those who are served; see admission.h.

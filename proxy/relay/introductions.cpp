@@ -124,7 +124,7 @@ void Introductions::succeed(Introduction& introduction, const std::optional<Addr
 void Introductions::fail(Introduction& introduction, std::string_view reason) {
   const Endpoint host = introduction.acceptor().host();
   Client client = end(introduction);
-  ++loop_.counters.proxy_headers_refused;
+  ++client.counters.proxy_headers_refused;
   loop_.shared.header_failures.warn(
       engine().now(),
       fmt::format("PROXY header of {} to {}: {}", client_text(addresses_of(engine(), client)),

@@ -7,6 +7,7 @@
 #include "proxy/mapping/endpoint.h"
 #include "proxy/mapping/protocol.h"
 #include "proxy/net/file_descriptor.h"
+#include "proxy/relay/counters.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
@@ -31,8 +32,10 @@ class Listener {
 };
 
 /// `socket` is bound (and for TCP and SCTP listening), non-blocking; `host` is its address, for the
-/// log; `backend` is where clients are relayed to. The loop must outlive the listener.
+/// log; `backend` is where clients are relayed to; `counters` counts what is done for them. The
+/// loop and the counters must outlive the listener.
 std::unique_ptr<Listener> make_listener(Loop& loop, Protocol protocol, FileDescriptor socket,
-                                        const Endpoint& host, const Endpoint& backend);
+                                        const Endpoint& host, const Endpoint& backend,
+                                        Counters& counters);
 
 }  // namespace fairlead

@@ -15,7 +15,6 @@
 #include "proxy/net/proxy_header.h"
 #include "proxy/relay/access_list.h"
 #include "proxy/relay/client_counts.h"
-#include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/held_back_log.h"
 #include "proxy/relay/relay_policy.h"
@@ -57,10 +56,11 @@ class Mailbox;
 class TcpRelay;
 class UdpSessions;
 
-/// What the loops of a process share, so that counters, limits and the number of log lines are the
-/// process's. Thread-safe.
+/// What the loops of a process share, so that limits and the number of log lines are the process's.
+/// Thread-safe.
 struct SharedState {
-  Counters counters{};
+  /// Of TCP and SCTP.
+  std::atomic<std::size_t> connections_open = 0;
   HeldBackLog connect_failures{};
   HeldBackLog resource_shortages{};
   HeldBackLog datagram_failures{};
@@ -79,7 +79,6 @@ struct Loop {
   Engine& engine;
   RelaySettings settings;
   SharedState& shared;
-  Counters& counters = shared.counters;
   Deadlines deadlines{};
   Dialler dialler{engine, deadlines, settings.dial};
   ClientCounts clients{settings.connections_per_client_max};

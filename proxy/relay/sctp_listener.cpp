@@ -11,8 +11,9 @@
 namespace fairlead {
 
 SctpListener::SctpListener(Loop& loop, FileDescriptor socket, const Endpoint& host,
-                           const Endpoint& backend)
+                           const Endpoint& backend, Counters& counters)
     : loop_(loop),
+      counters_(counters),
       socket_(std::move(socket)),
       host_(host),
       backend_(backend),
@@ -55,7 +56,7 @@ void SctpListener::accept() {
 void SctpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
   if (completion.result >= 0) {
-    open({.socket = FileDescriptor(completion.result)});
+    open({.socket = FileDescriptor(completion.result), .counters = counters_});
   }
   if (retired_) {
     if (!accepting_) engine().close(std::move(socket_));
@@ -81,21 +82,22 @@ void SctpListener::on_completion(Completion completion) {
 void SctpListener::open(Client client) {
   if (!admit(loop_, client, access_, host_)) return;
   const std::size_t limit = loop_.settings.connections_max;
-  const int fd = limit > 0 && loop_.counters.connections_open >= limit
+  const int fd = limit > 0 && loop_.shared.connections_open >= limit
                      ? -EMFILE
                      : loop_.dialler.open_socket(Protocol::sctp, backend_, {});
   if (fd < 0) {
     engine().reset_on_close(client.socket.get());
     engine().close(std::move(client.socket));
-    ++loop_.counters.connections_refused;
+    ++counters_.connections_refused;
     pause(errno_text(-fd));
     return;
   }
   set_sctp_options(fd);
   auto* connection = new SctpConnection(*this, std::move(client), FileDescriptor(fd));
   connections_.push_back(*connection);
-  ++loop_.counters.connections_accepted;
-  ++loop_.counters.connections_open;
+  ++counters_.connections_accepted;
+  ++counters_.connections_open;
+  ++loop_.shared.connections_open;
   if (connecting_.duration_ms() > 0) connecting_.set(*connection, engine().now());
   connection->start();
 }
@@ -105,7 +107,7 @@ void SctpListener::touch(SctpConnection& connection) {
 }
 
 void SctpListener::note_quiet() {
-  ++loop_.counters.connections_timed_out;
+  ++counters_.connections_timed_out;
   loop_.shared.quiet_connections.warn(
       engine().now(), fmt::format("sctp {}: a connection is ended: nothing has passed for too long",
                                   host_.to_string()));
@@ -113,17 +115,18 @@ void SctpListener::note_quiet() {
 
 void SctpListener::destroy(SctpConnection& connection) {
   delete &connection;
-  --loop_.counters.connections_open;
+  --counters_.connections_open;
+  --loop_.shared.connections_open;
   if (connections_.empty()) buffer_.reset();
 }
 
 void SctpListener::pause(std::string_view reason) {
   if (accepting_) engine().cancel(*this, kAccept);
   if (retry_.is_linked()) return;
-  ++loop_.counters.accept_pauses;
+  ++counters_.accept_pauses;
   loop_.shared.resource_shortages.warn(
       engine().now(), fmt::format("sctp {}: accepting pauses at {} open connections: {}",
-                                  host_.to_string(), loop_.counters.connections_open, reason));
+                                  host_.to_string(), loop_.shared.connections_open.load(), reason));
   retries_.set(retry_, engine().now());
 }
 
@@ -141,11 +144,11 @@ std::span<std::byte> SctpListener::buffer() {
 }
 
 void SctpListener::count_bytes(bool to_container, std::size_t size) {
-  (to_container ? loop_.counters.bytes_to_container : loop_.counters.bytes_to_client) += size;
+  (to_container ? counters_.bytes_to_container : counters_.bytes_to_client) += size;
 }
 
 void SctpListener::log_refused(int error_number) {
-  ++loop_.counters.connections_refused;
+  ++counters_.connections_refused;
   loop_.shared.connect_failures.warn(
       engine().now(), fmt::format("sctp {}: connect {}: {}", host_.to_string(),
                                   backend_.endpoint().to_string(), errno_text(error_number)));

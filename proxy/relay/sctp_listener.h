@@ -20,7 +20,8 @@ namespace fairlead {
 /// and order. Addresses of a multi-homed client or backend are the kernel's business.
 class SctpListener final : public Listener, private Handler, private DeadlineList::Owner {
  public:
-  SctpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend);
+  SctpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend,
+               Counters& counters);
   ~SctpListener() override;
 
   void start() override;
@@ -34,7 +35,7 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   /// To receive into; not kept between two calls of Handler::on_completion().
   std::span<std::byte> buffer();
   void count_bytes(bool to_container, std::size_t size);
-  void count_reset() { ++loop_.counters.connections_reset; }
+  void count_reset() { ++counters_.connections_reset; }
   void log_refused(int error_number);
   /// A message has passed: puts off the end for --idle-timeout.
   void touch(SctpConnection& connection);
@@ -53,6 +54,7 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   void pause(std::string_view reason);
 
   Loop& loop_;
+  Counters& counters_;
   FileDescriptor socket_;
   Endpoint host_;
   SocketAddress backend_;

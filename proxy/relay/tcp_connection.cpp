@@ -178,7 +178,7 @@ void TcpConnection::on_deadline() {
 
 void TcpConnection::on_quiet() {
   if (closing_) return;
-  ++relay_->counters().connections_timed_out;
+  ++client_.counters.connections_timed_out;
   relay_->log_quiet(fmt::format(
       "{}connection of {} to {} is ended: nothing has passed for too long",
       half_closed() ? "half-closed " : "", client_text(addresses_of(relay_->engine(), client_)),
@@ -219,8 +219,8 @@ void TcpConnection::take_in(Side source, Completion& completion) {
     const std::size_t size = completion.lease.size();
     direction.policy.note_received(size);
     if (direction.large_receive) relay_->release_later();
-    (source == kClient ? relay_->counters().bytes_to_container
-                       : relay_->counters().bytes_to_client) += size;
+    (source == kClient ? client_.counters.bytes_to_container : client_.counters.bytes_to_client) +=
+        size;
     if (!direction.backlog) direction.backlog = relay_->take_backlog();
     direction.backlog->append(std::move(completion.lease));
     if (connected_) relay_->touch(*this);
@@ -345,8 +345,8 @@ void TcpConnection::pump_splice(Side source) {
       direction.pipe->held_bytes = static_cast<std::size_t>(moved);
       direction.policy.note_received(direction.pipe->held_bytes);
       relay_->touch(*this);
-      (source == kClient ? relay_->counters().bytes_to_container
-                         : relay_->counters().bytes_to_client) += direction.pipe->held_bytes;
+      (source == kClient ? client_.counters.bytes_to_container
+                         : client_.counters.bytes_to_client) += direction.pipe->held_bytes;
     } else if (moved == 0) {
       direction.ended = true;
     } else if (moved == -EAGAIN || moved == -ENOBUFS || moved == -ENOMEM) {
@@ -451,7 +451,7 @@ void TcpConnection::watch_soon_if_unread() {
 }
 
 void TcpConnection::refuse(int error_number) {
-  ++relay_->counters().connections_refused;
+  ++client_.counters.connections_refused;
   relay_->log_refused(fmt::format("connect {} for {}: {}", backend_address_.endpoint().to_string(),
                                   client_text(addresses_of(relay_->engine(), client_)),
                                   errno_text(error_number)));
@@ -462,7 +462,7 @@ void TcpConnection::refuse(int error_number) {
 
 void TcpConnection::fail(Side side, int error_number) {
   if (closing_) return;
-  ++relay_->counters().connections_reset;
+  ++client_.counters.connections_reset;
   relay_->log_failed(side == kClient ? "client" : "backend", error_number);
   close(true);
 }

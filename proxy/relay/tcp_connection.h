@@ -49,6 +49,7 @@ class TcpConnection final : public Handler,
   /// done, from on_deferred().
   void begin_move();
   bool is_connected() const { return connected_; }
+  Counters& counters() { return client_.counters; }
   /// The backend has answered, and neither side has failed.
   bool can_move() const { return connected_ && !closing_ && !moving_; }
   /// Nothing is left in the relay's engine: bytes are copied out of its buffers, its sockets known

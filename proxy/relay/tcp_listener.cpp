@@ -10,12 +10,13 @@
 namespace fairlead {
 
 TcpListener::TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host,
-                         const Endpoint& backend)
+                         const Endpoint& backend, Counters& counters)
     : relay_(loop.tcp.lock()),
       socket_(std::move(socket)),
       host_(host),
       backend_(backend),
-      access_(loop.settings.access_rules, Protocol::tcp, host.port) {
+      access_(loop.settings.access_rules, Protocol::tcp, host.port),
+      counters_(counters) {
   if (!relay_) loop.tcp = relay_ = std::make_shared<TcpRelay>(loop);
 }
 
@@ -37,7 +38,8 @@ void TcpListener::retire() {
 
 void TcpListener::on_completion(Completion completion) {
   if (!completion.more) accepting_ = false;
-  if (completion.result >= 0) welcome({.socket = FileDescriptor(completion.result)});
+  if (completion.result >= 0)
+    welcome({.socket = FileDescriptor(completion.result), .counters = counters_});
   if (retired_) {
     if (!accepting_) relay_->engine().close(std::move(socket_));
     return;
@@ -74,7 +76,11 @@ void TcpListener::on_completion(Completion completion) {
 void TcpListener::welcome(Client client) {
   // One who has been introduced had a place while its header came, and keeps it.
   const bool has_place = client.introduced;
-  undialled_.insert(has_place ? undialled_.begin() : undialled_.end(), std::move(client));
+  if (has_place) {
+    undialled_.push_front(std::move(client));
+  } else {
+    undialled_.push_back(std::move(client));
+  }
   if (has_place || !paused_) serve_undialled();
 }
 
@@ -92,7 +98,7 @@ void TcpListener::serve_undialled() {
         pause("that is --max-connections");
         return;
       case TcpRelay::Opened::shortage:
-        if (undialled_.size() <= std::max<std::uint64_t>(relay_->counters().connections_open, 1)) {
+        if (undialled_.size() <= std::max<std::size_t>(relay_->connections_open(), 1)) {
           pause("too few descriptors for the connections to the backend");
           return;
         }
@@ -100,7 +106,7 @@ void TcpListener::serve_undialled() {
         // free: the last to come gives its descriptor to the first.
         relay_->engine().reset_on_close(undialled_.back().socket.get());
         undialled_.pop_back();
-        ++relay_->counters().connections_refused;
+        ++counters_.connections_refused;
         break;
     }
   }
@@ -108,7 +114,10 @@ void TcpListener::serve_undialled() {
 
 void TcpListener::pause(std::string_view reason) {
   if (accepting_) relay_->engine().cancel(*this, kAccept);
-  if (!pause_noted_) relay_->note_pause(reason);
+  if (!pause_noted_) {
+    ++counters_.accept_pauses;
+    relay_->note_pause(reason);
+  }
   pause_noted_ = true;
   if (!paused_) relay_->resume_later(*this);
   paused_ = true;

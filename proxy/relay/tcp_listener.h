@@ -11,7 +11,8 @@ namespace fairlead {
 
 class TcpListener final : public Listener, private Handler, private Acceptor {
  public:
-  TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend);
+  TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend,
+              Counters& counters);
 
   void start() override;
   void retire() override;
@@ -39,6 +40,7 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   Endpoint host_;
   SocketAddress backend_;
   AccessList access_;
+  Counters& counters_;
   /// Accepted when no backend socket could be had, oldest first. They are served when one can.
   std::deque<Client> undialled_;
   bool accepting_ = false;

@@ -59,7 +59,7 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   if (sends_header || loop_.dialler.needs_client()) {
     const auto addresses = addresses_of(engine(), client);
     if (!addresses) {
-      ++loop_.counters.connections_reset;
+      ++client.counters.connections_reset;
       engine().close(std::move(client.socket));
       return Opened::refused;
     }
@@ -71,7 +71,7 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   const int backend_fd = loop_.dialler.open_socket(Protocol::tcp, backend, source);
   if (backend_fd < 0) {
     if (is_shortage(-backend_fd)) return Opened::shortage;
-    ++loop_.counters.connections_refused;
+    ++client.counters.connections_refused;
     log_refused(
         fmt::format("socket for {}: {}", backend.endpoint().to_string(), errno_text(-backend_fd)));
     engine().reset_on_close(client.socket.get());
@@ -88,8 +88,9 @@ TcpRelay::Opened TcpRelay::open(Client& client, Acceptor& acceptor) {
   }
   auto connection = std::make_unique<TcpConnection>(std::move(client), FileDescriptor(backend_fd),
                                                     backend, std::move(header_backlog));
-  ++loop_.counters.connections_accepted;
-  ++loop_.counters.connections_open;
+  ++connection->counters().connections_accepted;
+  ++connection->counters().connections_open;
+  ++loop_.shared.connections_open;
   Mailbox* other = next_in_turn();
   if (other == nullptr || !other->post(connection)) adopt(std::move(connection));
   return Opened::yes;
@@ -105,8 +106,9 @@ void TcpRelay::adopt(std::unique_ptr<TcpConnection> connection) {
 }
 
 void TcpRelay::destroy(TcpConnection& connection) {
+  --connection.counters().connections_open;
+  --loop_.shared.connections_open;
   delete &connection;
-  --loop_.counters.connections_open;
   if (connections_.empty()) release_later();
   resume_one();
   if (Mailbox* elsewhere = loop_.shared.waits_for_end; elsewhere != nullptr) elsewhere->wake();
@@ -166,10 +168,9 @@ std::size_t TcpRelay::room() const {
 }
 
 void TcpRelay::note_pause(std::string_view reason) {
-  ++loop_.counters.accept_pauses;
-  loop_.shared.resource_shortages.warn(engine().now(),
-                                       fmt::format("accepting pauses at {} open connections: {}",
-                                                   loop_.counters.connections_open, reason));
+  loop_.shared.resource_shortages.warn(
+      engine().now(),
+      fmt::format("accepting pauses at {} open connections: {}", connections_open(), reason));
 }
 
 void TcpRelay::resume_later(Acceptor& acceptor) {

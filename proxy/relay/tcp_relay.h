@@ -63,11 +63,13 @@ class TcpRelay final : private DeadlineList::Owner {
   Opened open(Client& client, Acceptor& acceptor);
 
   /// Connections that are open, on all loops together, and front ends that are about to have one.
-  std::size_t busy() const { return loop_.counters.connections_open + introductions_.size(); }
+  std::size_t busy() const { return connections_open() + introductions_.size(); }
+  /// Connections that are open, on all loops together.
+  std::size_t connections_open() const { return loop_.shared.connections_open; }
   /// How many more connections may be open, on all loops together.
   std::size_t room() const;
 
-  /// Logs and counts that a listener has stopped accepting.
+  /// Logs that a listener has stopped accepting.
   void note_pause(std::string_view reason);
   /// Resumes the acceptor, once, when a connection has closed or kRetryMs have passed.
   void resume_later(Acceptor& acceptor);
@@ -95,7 +97,6 @@ class TcpRelay final : private DeadlineList::Owner {
   // For connections.
 
   Engine& engine() { return loop_.engine; }
-  Counters& counters() { return loop_.counters; }
   RelayMode mode() const { return loop_.settings.mode; }
   PipePool& pipes() { return pipes_; }
 

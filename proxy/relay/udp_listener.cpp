@@ -55,8 +55,9 @@ int family_of(int fd, const Endpoint& host) {
 }  // namespace
 
 UdpListener::UdpListener(Loop& loop, FileDescriptor socket, const Endpoint& host,
-                         const Endpoint& backend)
+                         const Endpoint& backend, Counters& counters)
     : port_{.loop = loop,
+            .counters = counters,
             .sessions = UdpSessions::of(loop),
             .socket = std::move(socket),
             .family = 0,
@@ -127,7 +128,7 @@ void UdpListener::relay(DatagramBatch& batch, std::size_t count) {
     // Datagrams of one client tend to come in a row.
     if (session == nullptr || session->key() != key) session = session_of(key);
     if (session == nullptr) {
-      port_.loop.counters.datagrams_dropped += batch.message(i).datagrams();
+      port_.counters.datagrams_dropped += batch.message(i).datagrams();
       continue;
     }
     const bool first = session->enqueue(static_cast<std::uint8_t>(i), chain);
@@ -156,8 +157,8 @@ Result<std::optional<AddressPair>> UdpListener::take_header(DatagramBatch& batch
 
 void UdpListener::refuse(const UdpFlow& flow, std::string_view reason) {
   Loop& loop = port_.loop;
-  ++loop.counters.proxy_headers_refused;
-  ++loop.counters.datagrams_dropped;
+  ++port_.counters.proxy_headers_refused;
+  ++port_.counters.datagrams_dropped;
   loop.shared.header_failures.warn(
       loop.engine.now(), fmt::format("PROXY header of {} to {}: {}",
                                      flow.client_address(port_.family).endpoint().to_string(),
@@ -168,7 +169,7 @@ bool UdpListener::admits(const UdpSessionKey& key) {
   if (port_.access.empty()) return true;
   const Endpoint client = key.addresses().client;
   if (port_.access.admits(client.ip)) return true;
-  note_denied(port_.loop, client, port_.host);
+  note_denied(port_.loop, port_.counters, client, port_.host);
   return false;
 }
 

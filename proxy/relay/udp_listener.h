@@ -17,7 +17,8 @@ namespace fairlead {
 /// Sorts what clients write by session, and has each session pass it on. See udp_listener.cpp.
 class UdpListener final : public Listener, private Handler {
  public:
-  UdpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend);
+  UdpListener(Loop& loop, FileDescriptor socket, const Endpoint& host, const Endpoint& backend,
+              Counters& counters);
 
   /// Sets the options that the relay needs, also on a socket that another program made.
   void start() override;

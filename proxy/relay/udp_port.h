@@ -8,6 +8,7 @@
 #include "proxy/net/file_descriptor.h"
 #include "proxy/net/socket_address.h"
 #include "proxy/relay/access_list.h"
+#include "proxy/relay/counters.h"
 #include "proxy/relay/loop.h"
 
 namespace fairlead {
@@ -16,6 +17,7 @@ class UdpSessions;
 
 struct UdpPort {
   Loop& loop;
+  Counters& counters;
   /// The loop's sessions, of all its ports.
   std::shared_ptr<UdpSessions> sessions;
   /// Clients write to it and are answered through it.

@@ -52,8 +52,8 @@ void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain
   }
   first_in_line_ = kNoMessage;
   const SendTotals& totals = sender.finish();
-  port_.loop.counters.datagrams_to_container += totals.datagrams;
-  port_.loop.counters.bytes_to_container += totals.bytes;
+  port_.counters.datagrams_to_container += totals.datagrams;
+  port_.counters.bytes_to_container += totals.bytes;
   if (totals.dropped > 0) {
     count_drops(totals, port_.backend);
     port_.sessions->backend_failed(*this);
@@ -92,14 +92,14 @@ bool UdpSession::relay_to_client() {
   DatagramSender sender(port_.loop.engine, port_.socket.get(), to_client_, flow_, port_.family);
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) sender.send(batch.message(i));
   const SendTotals& totals = sender.finish();
-  port_.loop.counters.datagrams_to_client += totals.datagrams;
-  port_.loop.counters.bytes_to_client += totals.bytes;
+  port_.counters.datagrams_to_client += totals.datagrams;
+  port_.counters.bytes_to_client += totals.bytes;
   if (totals.dropped > 0) count_drops(totals, flow_.client_address(port_.family).endpoint());
   return true;
 }
 
 void UdpSession::count_drops(const SendTotals& totals, const Endpoint& destination) {
-  port_.loop.counters.datagrams_dropped += totals.dropped;
+  port_.counters.datagrams_dropped += totals.dropped;
   port_.loop.shared.datagram_failures.warn(
       port_.loop.engine.now(), fmt::format("udp {}: send to {}: {}", port_.host.to_string(),
                                            destination.to_string(), errno_text(totals.error)));

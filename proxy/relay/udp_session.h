@@ -57,6 +57,7 @@ class UdpSession final : public Handler,
 
   UdpSessionKey key() const { return {&port_, flow_, told_.get()}; }
 
+  Counters& counters() { return port_.counters; }
   int backend_fd() const { return backend_.get(); }
   bool is_closing() const { return closing_; }
 

@@ -125,8 +125,8 @@ UdpSession* UdpSessions::open(const UdpSessionKey& key) {
   auto* session = new UdpSession(key, std::move(backend));
   insert(*session);
   in_order_of_use_.set(*session, loop_.engine.now());
-  ++loop_.counters.sessions_opened;
-  ++loop_.counters.sessions_open;
+  ++session->counters().sessions_opened;
+  ++session->counters().sessions_open;
   session->start();
   return session;
 }
@@ -206,8 +206,9 @@ void UdpSessions::on_deadline(Deadline& deadline) { end(static_cast<UdpSession&>
 
 void UdpSessions::evict_down_to(std::size_t count) {
   while (size() > count) {
-    end(static_cast<UdpSession&>(in_order_of_use_.front()));
-    ++loop_.counters.sessions_evicted;
+    auto& session = static_cast<UdpSession&>(in_order_of_use_.front());
+    ++session.counters().sessions_evicted;
+    end(session);
   }
 }
 
@@ -215,7 +216,7 @@ void UdpSessions::end(UdpSession& session) {
   table_.erase(table_.iterator_to(session));
   static_cast<Deadline&>(session).unlink();
   closing_.push_back(session);
-  --loop_.counters.sessions_open;
+  --session.counters().sessions_open;
   session.close();
 }
 

@@ -100,7 +100,7 @@ class Launcher:
             text = status.read_all()
         assert text == b"0\n", f"status {text}; its log:\n{proxy.log()}"
         proxy.serves_only_tcp = proto == "tcp"
-        proxy.idle_sockets = 1
+        proxy.idle_sockets = 1 + ("-metrics" in options)
         return proxy
 
     def publish(self, *mappings, options=(), environment=None, **how):
@@ -114,8 +114,8 @@ class Launcher:
             ready.wait_for("READY=1", proxy)
         proxy.serves_only_tcp = not any(m.endswith(("/udp", "/sctp")) for m in mappings)
         served = re.search(r"serve (\d+) sockets", proxy.log())
-        # And the one to whoever waits for READY=1.
-        proxy.idle_sockets = int(served.group(1)) + 1
+        # And the one to whoever waits for READY=1, and that of the metrics.
+        proxy.idle_sockets = int(served.group(1)) + 1 + ("--metrics" in options)
         return proxy
 
     def group_of(self, proxy):

@@ -28,7 +28,8 @@ PROGRAMS = {
     "fairlead-proxy": Program(
         BUILD / "proxy/fairlead-proxy", ROOT / "packaging/man/fairlead-proxy.1", "DOCKER",
         _sources("proxy/main.cpp", "proxy/dial/*.cpp", "proxy/engine/ring.cpp",
-                 "proxy/mapping/*.cpp", "proxy/net/*.cpp", "proxy/options/*.cpp", "proxy/process/*.cpp")),
+                 "proxy/mapping/*.cpp", "proxy/metrics/*.cpp", "proxy/net/*.cpp",
+                 "proxy/options/*.cpp", "proxy/process/*.cpp")),
     "fairlead-net": Program(
         BUILD / "netsetup/fairlead-net", ROOT / "packaging/man/fairlead-net.8", "FILES",
         _sources("netsetup/*/*.cpp")),

@@ -42,10 +42,11 @@ TEST(ServedText, PortsThatDoNotLeadInStepAreApart) {
   EXPECT_THAT(served_text({}), IsEmpty());
 }
 
-TEST(CountersText, NamesEveryCounter) {
-  Counters counters;
-  counters.connections_accepted = 3;
-  counters.datagrams_dropped = 7;
+TEST(CountersText, NamesEveryCounterAndSumsUp) {
+  std::vector<Counters> counters(2);
+  counters[0].connections_accepted = 1;
+  counters[1].connections_accepted = 2;
+  counters[1].datagrams_dropped = 7;
   EXPECT_THAT(counters_text(counters), HasSubstr("connections_accepted=3 "));
   EXPECT_THAT(counters_text(counters), HasSubstr(" datagrams_dropped=7"));
 }

@@ -66,6 +66,8 @@ TEST(PlanPorts, APassedSocketServesTheMappingThatHasItsAddress) {
   EXPECT_EQ(planned[0].passed, 1U);
   EXPECT_EQ(planned[1].passed, std::nullopt);
   EXPECT_EQ(planned[2].passed, 0U);
+  EXPECT_EQ(planned[0].mapping, 0U);
+  EXPECT_EQ(planned[2].mapping, 1U);
 }
 
 TEST(PlanPorts, WithoutAHostAddressOneDualStackSocketIsEnough) {

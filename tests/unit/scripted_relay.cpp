@@ -18,7 +18,8 @@ ScriptedRelay::ScriptedRelay(const RelaySettings& settings, std::uint16_t small_
   set_up_log(LogLevel::off, LogFormat::text);
   const Endpoint host{IpAddress::loopback(Family::v4), 8080};
   const Endpoint backend{IpAddress::loopback(Family::v4), 80};
-  listener_ = std::make_unique<TcpListener>(loop, FileDescriptor(listener_fd_), host, backend);
+  listener_ =
+      std::make_unique<TcpListener>(loop, FileDescriptor(listener_fd_), host, backend, counters_);
   listener_->start();
   run();
 }

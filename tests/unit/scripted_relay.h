@@ -36,7 +36,7 @@ class ScriptedRelay {
   void run();
   /// Time passes, deadlines are met.
   void advance(TimeMs time_ms);
-  const Counters& counters() const { return loop.counters; }
+  const Counters& counters() const { return counters_; }
   /// Ends the relay early.
   void stop();
 
@@ -49,6 +49,7 @@ class ScriptedRelay {
   Loop loop;
 
  private:
+  Counters counters_;
   int listener_fd_;
   std::unique_ptr<TcpListener> listener_;
 };

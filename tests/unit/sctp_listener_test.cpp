@@ -226,7 +226,7 @@ class SctpRelay : public testing::Test {
       : loop_{.engine = engine_, .settings = settings, .shared = shared_} {
     listener_ = make_listener(loop_, Protocol::sctp, FileDescriptor(ScriptedSctp::kFirstFd - 1),
                               {*IpAddress::parse("0.0.0.0"), 3868},
-                              {*IpAddress::parse("172.17.0.2"), 3868});
+                              {*IpAddress::parse("172.17.0.2"), 3868}, counters_);
     listener_->start();
   }
   ~SctpRelay() override { engine_.stop(); }
@@ -240,6 +240,7 @@ class SctpRelay : public testing::Test {
 
   ScriptedSctp engine_;
   SharedState shared_;
+  Counters counters_;
   Loop loop_;
   std::unique_ptr<Listener> listener_;
   int client_fd_ = -1;
@@ -255,8 +256,8 @@ TEST_F(SctpRelay, KeepsStreamPayloadProtocolAndOrder) {
   engine_.settle();
   EXPECT_THAT(backend().departures, ElementsAre(first, second));
   EXPECT_THAT(client().departures, ElementsAre(answer));
-  EXPECT_EQ(loop_.counters.bytes_to_container, 6U);
-  EXPECT_EQ(loop_.counters.bytes_to_client, 5U);
+  EXPECT_EQ(counters_.bytes_to_container, 6U);
+  EXPECT_EQ(counters_.bytes_to_client, 5U);
 }
 
 TEST_F(SctpRelay, KeepsMessagesThatComeInPartsWhole) {
@@ -319,7 +320,7 @@ TEST_F(SctpRelay, PassesAShutdownOnAfterTheLastMessage) {
   EXPECT_TRUE(client().closed);
   EXPECT_FALSE(backend().aborting);
   EXPECT_FALSE(client().aborting);
-  EXPECT_EQ(loop_.counters.connections_open, 0U);
+  EXPECT_EQ(counters_.connections_open, 0U);
 }
 
 TEST_F(SctpRelay, LearnsByANotificationThatAShutdownItBeganIsComplete) {
@@ -343,8 +344,8 @@ TEST_F(SctpRelay, PassesAnAbortOn) {
   EXPECT_TRUE(client().aborting);
   EXPECT_TRUE(client().closed);
   EXPECT_TRUE(backend().closed);
-  EXPECT_EQ(loop_.counters.connections_reset, 1U);
-  EXPECT_EQ(loop_.counters.connections_open, 0U);
+  EXPECT_EQ(counters_.connections_reset, 1U);
+  EXPECT_EQ(counters_.connections_open, 0U);
 }
 
 TEST_F(SctpRelay, AbortsWhileAMessageWaitsForRoom) {
@@ -363,7 +364,7 @@ TEST_F(SctpRelay, AbortsTheClientOfABackendThatRefuses) {
   connect();
   EXPECT_TRUE(client().aborting);
   EXPECT_TRUE(client().closed);
-  EXPECT_EQ(loop_.counters.connections_refused, 1U);
+  EXPECT_EQ(counters_.connections_refused, 1U);
 }
 
 TEST_F(SctpRelay, AbortsTheClientOfABackendThatDoesNotAnswerInTime) {
@@ -377,7 +378,7 @@ TEST_F(SctpRelay, AbortsTheClientOfABackendThatDoesNotAnswerInTime) {
   loop_.deadlines.run(engine_.now());
   engine_.settle();
   EXPECT_TRUE(client().closed);
-  EXPECT_EQ(loop_.counters.connections_refused, 1U);
+  EXPECT_EQ(counters_.connections_refused, 1U);
 }
 
 TEST_F(SctpRelay, EndsAConnectionWithAnEndlessMessage) {
@@ -395,7 +396,7 @@ TEST_F(SctpRelay, PausesAcceptingWithoutDescriptors) {
   engine_.socket_error = EMFILE;
   connect();
   EXPECT_TRUE(client().aborting);
-  EXPECT_EQ(loop_.counters.accept_pauses, 1U);
+  EXPECT_EQ(counters_.accept_pauses, 1U);
 
   engine_.socket_error = 0;
   connect();
@@ -431,11 +432,11 @@ TEST_F(SctpLimits, AreThoseOfTcp) {
   const int kept = client_fd_;
   connect();
   EXPECT_TRUE(client().aborting && client().closed);
-  EXPECT_EQ(loop_.counters.clients_over_limit, 1U);
+  EXPECT_EQ(counters_.clients_over_limit, 1U);
   engine_.client_address.ip = *IpAddress::parse("198.51.100.1");
   connect();
   EXPECT_TRUE(client().aborting && client().closed);
-  EXPECT_EQ(loop_.counters.clients_denied, 1U);
+  EXPECT_EQ(counters_.clients_denied, 1U);
   EXPECT_FALSE(engine_.socket(kept).closed);
 }
 
@@ -448,8 +449,8 @@ TEST_F(SctpLimits, EndAnIdleConnection) {
   EXPECT_FALSE(client().closed);
   pass(1'000);
   EXPECT_TRUE(client().aborting && client().closed && backend().aborting && backend().closed);
-  EXPECT_EQ(loop_.counters.connections_timed_out, 1U);
-  EXPECT_EQ(loop_.counters.connections_open, 0U);
+  EXPECT_EQ(counters_.connections_timed_out, 1U);
+  EXPECT_EQ(counters_.connections_open, 0U);
 }
 
 }  // namespace

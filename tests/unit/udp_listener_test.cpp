@@ -29,7 +29,8 @@ class UdpRelay : public testing::Test {
 
   void serve(const Endpoint& host = {ip("0.0.0.0"), 53}) {
     loop_.settings = settings_;
-    listener_ = make_listener(loop_, Protocol::udp, FileDescriptor(kListenerFd), host, backend_);
+    listener_ =
+        make_listener(loop_, Protocol::udp, FileDescriptor(kListenerFd), host, backend_, counters_);
     listener_->start();
   }
 
@@ -54,6 +55,7 @@ class UdpRelay : public testing::Test {
   ScriptedDatagrams engine_;
   RelaySettings settings_;
   SharedState shared_;
+  Counters counters_;
   Loop loop_{.engine = engine_, .settings = {}, .shared = shared_};
   Endpoint backend_{ip("172.17.0.2"), 5353};
   IpAddress asked_ = ip("10.0.0.1");
@@ -66,9 +68,9 @@ TEST_F(UdpRelay, PassesADatagramOnThroughAConnectedSocket) {
   engine_.settle();
   EXPECT_EQ(engine_.opened(0).peer, backend_);
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "ping"}));
-  EXPECT_EQ(loop_.counters.sessions_opened, 1U);
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 1U);
-  EXPECT_EQ(loop_.counters.bytes_to_container, 4U);
+  EXPECT_EQ(counters_.sessions_opened, 1U);
+  EXPECT_EQ(counters_.datagrams_to_container, 1U);
+  EXPECT_EQ(counters_.bytes_to_container, 4U);
 }
 
 TEST_F(UdpRelay, RepliesFromTheAddressThatWasAsked) {
@@ -79,8 +81,8 @@ TEST_F(UdpRelay, RepliesFromTheAddressThatWasAsked) {
   engine_.settle();
   EXPECT_THAT(to_clients(),
               ElementsAre(Departure{.bytes = "pong", .to = client_of(1), .from = asked_}));
-  EXPECT_EQ(loop_.counters.datagrams_to_client, 1U);
-  EXPECT_EQ(loop_.counters.bytes_to_client, 4U);
+  EXPECT_EQ(counters_.datagrams_to_client, 1U);
+  EXPECT_EQ(counters_.bytes_to_client, 4U);
 }
 
 TEST_F(UdpRelay, AsksTheListeningSocketForDestinationAddresses) {
@@ -134,7 +136,7 @@ TEST_F(UdpRelay, DoesWithoutASourceThatTheKernelRefuses) {
                                         Departure{.bytes = std::string(200, 'x'),
                                                   .to = client_of(1),
                                                   .segment_size = 100}));
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+  EXPECT_EQ(counters_.datagrams_dropped, 0U);
 }
 
 TEST_F(UdpRelay, KeepsASessionForEachClientAndEachAddressAsked) {
@@ -163,7 +165,7 @@ TEST_F(UdpRelay, SendsEqualDatagramsOfAClientAsOneRunAmongOthers) {
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "aaaabbbbcc", .segment_size = 4},
                                          Departure{.bytes = "dddd"}));
   EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = "1111"}, Departure{.bytes = "22222"}));
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 6U);
+  EXPECT_EQ(counters_.datagrams_to_container, 6U);
 }
 
 TEST_F(UdpRelay, PassesMergedDatagramsOnWhole) {
@@ -177,8 +179,8 @@ TEST_F(UdpRelay, PassesMergedDatagramsOnWhole) {
   ASSERT_THAT(to_clients(), SizeIs(1));
   EXPECT_EQ(to_clients()[0].segment_size, 100);
   EXPECT_EQ(to_clients()[0].from, asked_);
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
-  EXPECT_EQ(loop_.counters.datagrams_to_client, 7U);
+  EXPECT_EQ(counters_.datagrams_to_container, 3U);
+  EXPECT_EQ(counters_.datagrams_to_client, 7U);
 }
 
 TEST_F(UdpRelay, PassesEmptyDatagramsOn) {
@@ -209,8 +211,8 @@ TEST_F(UdpRelay, SendsOneByOneWhatIsRefusedAsSegments) {
   engine_.settle();
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "aaaa"}, Departure{.bytes = "bbbb"},
                                          Departure{.bytes = "cc"}));
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+  EXPECT_EQ(counters_.datagrams_to_container, 3U);
+  EXPECT_EQ(counters_.datagrams_dropped, 0U);
 
   // Remembered for this size, and smaller ones still go as segments.
   engine_.segment_size_max = 65'535;
@@ -251,7 +253,7 @@ TEST_F(UdpRelay, SendsTheSameDatagramAgainAfterAPendingRefusal) {
   engine_.settle();
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "first"}, Departure{.bytes = "second"},
                                          Departure{.bytes = "aabb", .segment_size = 2}));
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 0U);
+  EXPECT_EQ(counters_.datagrams_dropped, 0U);
 }
 
 TEST_F(UdpRelay, GivesADatagramUpWhenItIsRefusedForGood) {
@@ -263,7 +265,7 @@ TEST_F(UdpRelay, GivesADatagramUpWhenItIsRefusedForGood) {
   arrive("kept!");
   engine_.settle();
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "first"}, Departure{.bytes = "kept!"}));
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 1U);
+  EXPECT_EQ(counters_.datagrams_dropped, 1U);
 }
 
 TEST_F(UdpRelay, DropsAndCountsARunWithoutRoomInTheSendBuffer) {
@@ -275,7 +277,7 @@ TEST_F(UdpRelay, DropsAndCountsARunWithoutRoomInTheSendBuffer) {
   arrive("bb");
   engine_.settle();
   EXPECT_THAT(to_backend(0), SizeIs(1));
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+  EXPECT_EQ(counters_.datagrams_dropped, 2U);
 }
 
 TEST_F(UdpRelay, KeepsTheSessionWhenTheBackendRefuses) {
@@ -287,7 +289,7 @@ TEST_F(UdpRelay, KeepsTheSessionWhenTheBackendRefuses) {
   reply(0, "pong");
   engine_.settle();
   EXPECT_THAT(to_clients(), SizeIs(1));
-  EXPECT_EQ(loop_.counters.sessions_open, 1U);
+  EXPECT_EQ(counters_.sessions_open, 1U);
 }
 
 TEST_F(UdpRelay, KeepsListeningAfterAReceiveError) {
@@ -302,9 +304,9 @@ TEST_F(UdpRelay, TakesOneBatchATurn) {
   serve();
   for (int i = 0; i < 200; ++i) arrive("x");
   engine_.turn({});
-  EXPECT_EQ(loop_.counters.datagrams_to_container, DatagramBatch::kMessages);
+  EXPECT_EQ(counters_.datagrams_to_container, DatagramBatch::kMessages);
   engine_.settle();
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 200U);
+  EXPECT_EQ(counters_.datagrams_to_container, 200U);
 }
 
 TEST_F(UdpRelay, EndsASessionThatWasIdle) {
@@ -318,8 +320,8 @@ TEST_F(UdpRelay, EndsASessionThatWasIdle) {
   engine_.pass_time(1);
   expire();
   EXPECT_EQ(engine_.open_count(), 0);
-  EXPECT_EQ(loop_.counters.sessions_open, 0U);
-  EXPECT_EQ(loop_.counters.sessions_evicted, 0U);
+  EXPECT_EQ(counters_.sessions_open, 0U);
+  EXPECT_EQ(counters_.sessions_evicted, 0U);
   EXPECT_EQ(loop_.deadlines.next(), std::nullopt) << "an idle loop sleeps for good";
 
   arrive("again");
@@ -342,8 +344,8 @@ TEST_F(UdpRelay, EitherDirectionPutsTheEndOff) {
   EXPECT_EQ(loop_.deadlines.next(), engine_.now() + 90'000);
   engine_.pass_time(60'000);
   expire();
-  EXPECT_EQ(loop_.counters.sessions_opened, 1U);
-  EXPECT_EQ(loop_.counters.sessions_open, 1U);
+  EXPECT_EQ(counters_.sessions_opened, 1U);
+  EXPECT_EQ(counters_.sessions_open, 1U);
 }
 
 TEST_F(UdpRelay, AnErrorDoesNotPutTheEndOff) {
@@ -355,7 +357,7 @@ TEST_F(UdpRelay, AnErrorDoesNotPutTheEndOff) {
   engine_.settle();
   engine_.pass_time(30'000);
   expire();
-  EXPECT_EQ(loop_.counters.sessions_open, 0U);
+  EXPECT_EQ(counters_.sessions_open, 0U);
 }
 
 TEST_F(UdpRelay, AFullTableEvictsTheLeastRecentlyUsed) {
@@ -377,8 +379,8 @@ TEST_F(UdpRelay, AFullTableEvictsTheLeastRecentlyUsed) {
   EXPECT_FALSE(engine_.opened(1).closed);
   EXPECT_TRUE(engine_.opened(2).closed);
   EXPECT_FALSE(engine_.opened(3).closed);
-  EXPECT_EQ(loop_.counters.sessions_evicted, 1U);
-  EXPECT_EQ(loop_.counters.sessions_open, 3U);
+  EXPECT_EQ(counters_.sessions_evicted, 1U);
+  EXPECT_EQ(counters_.sessions_open, 3U);
 }
 
 TEST_F(UdpRelay, TheOrderOfUseIsExactWithinOneTickOfTheClock) {
@@ -403,7 +405,7 @@ TEST_F(UdpRelay, EvictedSessionsStillPassOnWhatWasReceivedWithThem) {
     EXPECT_THAT(to_backend(session), SizeIs(1)) << session;
   }
   EXPECT_EQ(engine_.open_count(), 2);
-  EXPECT_EQ(loop_.counters.sessions_evicted, 9U);
+  EXPECT_EQ(counters_.sessions_evicted, 9U);
 }
 
 TEST_F(UdpRelay, MakesRoomWhenTheSystemHasNoMoreSockets) {
@@ -414,28 +416,28 @@ TEST_F(UdpRelay, MakesRoomWhenTheSystemHasNoMoreSockets) {
     engine_.settle();
     engine_.pass_time(1);
   }
-  EXPECT_EQ(loop_.counters.sessions_open, 200U);
+  EXPECT_EQ(counters_.sessions_open, 200U);
   arrive("lost", 1000);
   arrive("lost", 1001);
   arrive("kept", 199);
   engine_.settle();
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
-  EXPECT_EQ(loop_.counters.sessions_open, 200U - 64U - 1U)
+  EXPECT_EQ(counters_.datagrams_dropped, 2U);
+  EXPECT_EQ(counters_.sessions_open, 200U - 64U - 1U)
       << "one batch's worth, once, and one for the second new client";
   EXPECT_THAT(to_backend(199), SizeIs(2)) << "the most recently used session lives";
 
   // The next batch finds room for all of its new clients.
   for (int client = 2000; client < 2064; ++client) arrive("x", client);
   engine_.settle();
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
-  EXPECT_EQ(loop_.counters.sessions_open, 136U);
+  EXPECT_EQ(counters_.datagrams_dropped, 2U);
+  EXPECT_EQ(counters_.sessions_open, 136U);
 
   // The refusal is not believed for ever.
   engine_.sockets_max = 1000;
   engine_.pass_time(10'000);
   for (int client = 3000; client < 3100; ++client) arrive("x", client);
   engine_.settle();
-  EXPECT_EQ(loop_.counters.sessions_open, 236U);
+  EXPECT_EQ(counters_.sessions_open, 236U);
 }
 
 TEST_F(UdpRelay, SurvivesARefusalOfEverySocket) {
@@ -447,22 +449,22 @@ TEST_F(UdpRelay, SurvivesARefusalOfEverySocket) {
   engine_.connect_error = ENETUNREACH;
   arrive("lost");
   engine_.settle();
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 101U);
+  EXPECT_EQ(counters_.datagrams_dropped, 101U);
   EXPECT_EQ(engine_.open_count(), 0);
 
   engine_.connect_error = 0;
   for (int i = 0; i < 100; ++i) arrive("kept", i);
   engine_.settle();
-  EXPECT_EQ(loop_.counters.sessions_open, 100U);
-  EXPECT_EQ(loop_.counters.sessions_evicted, 0U);
+  EXPECT_EQ(counters_.sessions_open, 100U);
+  EXPECT_EQ(counters_.sessions_evicted, 0U);
 }
 
 TEST_F(UdpRelay, PortsOfALoopShareTheLimit) {
   settings_.sessions_max = 2;
   serve();
   const int other_fd = kListenerFd - 1;
-  const auto other =
-      make_listener(loop_, Protocol::udp, FileDescriptor(other_fd), {ip("0.0.0.0"), 54}, backend_);
+  const auto other = make_listener(loop_, Protocol::udp, FileDescriptor(other_fd),
+                                   {ip("0.0.0.0"), 54}, backend_, counters_);
   other->start();
   for (int client = 1; client <= 2; ++client) {
     arrive("x", client);
@@ -486,7 +488,7 @@ TEST_F(UdpRelay, ManySessionsAreFoundAgain) {
     for (int client = 0; client < 5000; ++client) arrive("x", client);
     engine_.settle();
   }
-  EXPECT_EQ(loop_.counters.sessions_opened, 5000U);
+  EXPECT_EQ(counters_.sessions_opened, 5000U);
   for (int session = 0; session < 5000; ++session) EXPECT_THAT(to_backend(session), SizeIs(2));
 }
 
@@ -501,8 +503,8 @@ TEST_F(UdpRelay, DropsWhatClientsSendWhoAreNotAdmitted) {
   engine_.settle();
   EXPECT_EQ(engine_.open_count(), 1);
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "yes"}));
-  EXPECT_EQ(loop_.counters.clients_denied, 2U);
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 2U);
+  EXPECT_EQ(counters_.clients_denied, 2U);
+  EXPECT_EQ(counters_.datagrams_dropped, 2U);
 }
 
 // PROXY headers.
@@ -529,7 +531,7 @@ TEST_F(UdpProxyHeader, StandsBeforeEachDatagramToTheBackendAndBeforeNoReply) {
                                          Departure{.bytes = header_of(1)}));
   EXPECT_THAT(to_backend(1), ElementsAre(Departure{.bytes = header_of(2) + "pong"}));
   EXPECT_EQ(to_clients()[0].bytes, "answer");
-  EXPECT_EQ(loop_.counters.bytes_to_container, 8U);
+  EXPECT_EQ(counters_.bytes_to_container, 8U);
 }
 
 TEST_F(UdpProxyHeader, StandsBeforeEachDatagramOfASegmentedSend) {
@@ -540,8 +542,8 @@ TEST_F(UdpProxyHeader, StandsBeforeEachDatagramOfASegmentedSend) {
   EXPECT_THAT(to_backend(0),
               ElementsAre(Departure{.bytes = header + "aa" + header + "bb" + header + "c",
                                     .segment_size = static_cast<int>(header.size()) + 2}));
-  EXPECT_EQ(loop_.counters.datagrams_to_container, 3U);
-  EXPECT_EQ(loop_.counters.bytes_to_container, 5U);
+  EXPECT_EQ(counters_.datagrams_to_container, 3U);
+  EXPECT_EQ(counters_.bytes_to_container, 5U);
 }
 
 TEST_F(UdpProxyHeader, StandsBeforeEachDatagramWhereSegmentsAreRefused) {
@@ -553,7 +555,7 @@ TEST_F(UdpProxyHeader, StandsBeforeEachDatagramWhereSegmentsAreRefused) {
   EXPECT_THAT(to_backend(0),
               ElementsAre(Departure{.bytes = header + "aa"}, Departure{.bytes = header + "bb"},
                           Departure{.bytes = header + "c"}));
-  EXPECT_EQ(loop_.counters.bytes_to_container, 5U);
+  EXPECT_EQ(counters_.bytes_to_container, 5U);
 }
 
 TEST_F(UdpProxyHeader, NamesTheListeningAddressWhereTheSocketTellsNoDestination) {
@@ -601,7 +603,7 @@ TEST_F(UdpFrontEnd, HasASessionForEachClientItSpeaksForAndIsAnsweredItself) {
   EXPECT_THAT(to_clients(), testing::UnorderedElementsAre(
                                 Departure{.bytes = "answer", .to = client_of(1), .from = asked_},
                                 Departure{.bytes = "other", .to = client_of(1), .from = asked_}));
-  EXPECT_EQ(loop_.counters.bytes_to_container, 15U);
+  EXPECT_EQ(counters_.bytes_to_container, 15U);
 }
 
 TEST_F(UdpFrontEnd, IsAnsweredWhereItAskedFromWhenSeveralSpeakForOneClient) {
@@ -611,7 +613,7 @@ TEST_F(UdpFrontEnd, IsAnsweredWhereItAskedFromWhenSeveralSpeakForOneClient) {
   engine_.settle();
   reply(1, "pong");
   engine_.settle();
-  EXPECT_EQ(loop_.counters.sessions_open, 2U);
+  EXPECT_EQ(counters_.sessions_open, 2U);
   ASSERT_THAT(to_clients(), SizeIs(1));
   EXPECT_EQ(to_clients()[0].to, client_of(2));
 }
@@ -678,8 +680,8 @@ TEST_F(UdpFrontEnd, LosesDatagramsWhoseHeaderIsWrong) {
   engine_.settle();
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "ping"}));
   EXPECT_EQ(engine_.open_count(), 1);
-  EXPECT_EQ(loop_.counters.proxy_headers_refused, 6U);
-  EXPECT_EQ(loop_.counters.datagrams_dropped, 6U);
+  EXPECT_EQ(counters_.proxy_headers_refused, 6U);
+  EXPECT_EQ(counters_.datagrams_dropped, 6U);
   EXPECT_EQ(shared_.header_failures.held_back(), 3U);
 }
 
@@ -699,7 +701,7 @@ TEST_F(UdpFrontEnd, ItsClientsAreThoseWhoAreAdmittedOrNot) {
   arrive(local_header() + "yes");
   engine_.settle();
   EXPECT_THAT(to_backend(0), ElementsAre(Departure{.bytes = "yes"}));
-  EXPECT_EQ(loop_.counters.clients_denied, 1U);
+  EXPECT_EQ(counters_.clients_denied, 1U);
 }
 
 TEST_F(UdpFrontEnd, SendsDatagramsThatTheKernelMustNotMerge) {

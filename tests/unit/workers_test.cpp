@@ -65,7 +65,7 @@ class WorkersTest : public EngineTest {
     loop_.reset(
         new Loop{.engine = *engine_, .settings = {.connections_max = 1'000}, .shared = shared_});
     listener_ = std::make_unique<TcpListener>(*loop_, std::move(front), front_address_.endpoint(),
-                                              local_address(backend_.get()).endpoint());
+                                              local_address(backend_.get()).endpoint(), counters_);
     listener_->start();
     workers_ = std::make_unique<Workers>(*loop_, GetParam(), kLoopsMax);
   }
@@ -122,6 +122,7 @@ class WorkersTest : public EngineTest {
 
   FileDescriptor backend_;
   SocketAddress front_address_;
+  Counters counters_;
   SharedState shared_;
   std::unique_ptr<Loop> loop_;
   std::unique_ptr<TcpListener> listener_;
@@ -150,8 +151,8 @@ TEST_P(WorkersTest, ConnectionsMoveWhileBytesFlow) {
         if (relay().take_active() > 0) relay().move_active(1, *other);
       });
   EXPECT_TRUE(relay().empty()) << "all have moved";
-  EXPECT_EQ(shared_.counters.connections_open, 8U);
-  EXPECT_EQ(shared_.counters.bytes_to_container, shared_.counters.bytes_to_client);
+  EXPECT_EQ(counters_.connections_open, 8U);
+  EXPECT_EQ(counters_.bytes_to_container, counters_.bytes_to_client);
   EXPECT_EQ(shared_.stalled_bytes, 0U);
 }
 
@@ -165,13 +166,13 @@ TEST_P(WorkersTest, NewConnectionsAreSharedAndEndOnTheirLoops) {
       exchange(pair, 1'000);
     }
     const auto give_up_at = steady_clock::now() + milliseconds(10'000);
-    while (shared_.counters.connections_open > 0 && steady_clock::now() < give_up_at) {
+    while (counters_.connections_open > 0 && steady_clock::now() < give_up_at) {
       std::this_thread::sleep_for(milliseconds(1));
     }
   });
-  EXPECT_EQ(shared_.counters.connections_accepted, 100U);
-  EXPECT_EQ(shared_.counters.connections_open, 0U);
-  EXPECT_EQ(shared_.counters.bytes_to_client, 100'000U);
+  EXPECT_EQ(counters_.connections_accepted, 100U);
+  EXPECT_EQ(counters_.connections_open, 0U);
+  EXPECT_EQ(counters_.bytes_to_client, 100'000U);
 }
 
 TEST_P(WorkersTest, AnIdleLoopSendsItsConnectionsHomeAndEnds) {
@@ -194,7 +195,7 @@ TEST_P(WorkersTest, AnIdleLoopSendsItsConnectionsHomeAndEnds) {
     EXPECT_EQ(workers_->running(), 1U);
     EXPECT_FALSE(relay().empty());
   }
-  EXPECT_EQ(shared_.counters.connections_open, 4U);
+  EXPECT_EQ(counters_.connections_open, 4U);
 }
 
 TEST_P(WorkersTest, HelpIsLimitedAndStopEndsItWithItsConnections) {
@@ -234,7 +235,7 @@ TEST_P(WorkersTest, RoomThatComesFreeElsewhereEndsAPause) {
       FileDescriptor(::accept4(backend_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     }
   });
-  EXPECT_EQ(shared_.counters.connections_accepted, 90U);
+  EXPECT_EQ(counters_.connections_accepted, 90U);
 }
 
 }  // namespace
