@@ -34,6 +34,8 @@ struct ReceivePlan {
 /// times as much over one connection, 1.11 over eight, 1.2 over 64. Where the caches keep up with
 /// all of it, copying was once a sixth faster over one connection, for half as much time again;
 /// where memory is slower, splicing gains. Pieces below 64 KiB are not worth the pipe.
+///
+/// What a socket may send at once is for the kernel to say, with one exception: see tcp_pacing.h.
 class RelayPolicy {
  public:
   /// A receive brought so many bytes.

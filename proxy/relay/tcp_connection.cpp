@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "proxy/net/tcp_pacing.h"
 #include "proxy/relay/tcp_relay.h"
 
 // Theory of operation
@@ -79,6 +80,7 @@ void TcpConnection::join(TcpRelay& relay) {
     return;
   }
   started_ = true;
+  unpaced_ = begin_unpaced(fd(kBackend));
   relay_->engine().connect(*this, writable(kBackend), fd(kBackend), backend_address_);
   started(writable(kBackend));
   start_receive(kClient);
@@ -154,6 +156,9 @@ void TcpConnection::on_connected(int result) {
   Deadline::unlink();
   if (result == 0) {
     connected_ = true;
+    if (unpaced_) {
+      for (const Side side : {kClient, kBackend}) pace_if_far(fd(side));
+    }
     relay_->touch(*this);
   } else {
     refuse(overdue_ ? ETIMEDOUT : -result);

@@ -151,6 +151,8 @@ class TcpConnection final : public Handler,
   /// When it last had something to do: see TcpRelay::note_active().
   std::uint8_t active_in_ = 0;
   bool started_ : 1 = false;
+  /// Both sockets began unpaced on a system that paces: see tcp_pacing.h.
+  bool unpaced_ : 1 = false;
   bool connected_ : 1 = false;
   bool overdue_ : 1 = false;
   bool closing_ : 1 = false;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/mapping/error.h"
+#include "proxy/net/tcp_pacing.h"
 
 namespace fairlead {
 
@@ -18,6 +19,7 @@ TcpListener::TcpListener(Loop& loop, FileDescriptor socket, const Endpoint& host
       access_(loop.settings.access_rules, Protocol::tcp, host.port),
       counters_(counters) {
   if (!relay_) loop.tcp = relay_ = std::make_shared<TcpRelay>(loop);
+  if (system_is_paced()) begin_unpaced(socket_.get());
 }
 
 void TcpListener::start() {
