@@ -303,9 +303,11 @@ constexpr auto kCommands = std::to_array<CommandForm>({
 Result<const CommandForm*> find_command(const Words& words) {
   if (words.empty()) return failed("no command; see --help");
   std::string name = words[0];
+  // One word that has a space in it is no command of two.
+  const bool is_word = !name.contains(' ');
   if (name == "network" && words.size() > 1) name += " " + words[1];
   for (const CommandForm& form : kCommands) {
-    if (form.name == name) return &form;
+    if (is_word && form.name == name) return &form;
   }
   return failed("\"" + name + "\" is no command; see --help");
 }

@@ -114,6 +114,7 @@ TEST(NetCommandLine, SaysWhatIsWrong) {
   EXPECT_EQ(refusal({}), "no command; see --help");
   EXPECT_EQ(refusal({"network"}), "\"network\" is no command; see --help");
   EXPECT_EQ(refusal({"network", "make", "x"}), "\"network make\" is no command; see --help");
+  EXPECT_EQ(refusal({"network rm"}), "\"network rm\" is no command; see --help");
   EXPECT_EQ(refusal({"network", "create"}), "usage: fairlead-net network create NAME");
   EXPECT_EQ(refusal({"publish", "web", "c1"}),
             "usage: fairlead-net publish NETWORK CONTAINER PORT...");
