@@ -155,7 +155,10 @@ Result<std::vector<SysctlRecord>> KernelHost::apply_sysctls(
 Result<Backend> KernelHost::choose_backend(const RuleSet& present, const RuleSet& wanted) {
   if (firewall_) return firewall_->backend();
   const BackendChoice in_use = backend_ ? choice_of(*backend_) : BackendChoice::automatic;
-  const auto other_bridges = links_.other_bridges(wanted.bridges);
+  // A bridge that is about to be removed is there until its rules are gone.
+  std::vector<std::string> own = wanted.bridges;
+  own.insert(own.end(), present.bridges.begin(), present.bridges.end());
+  const auto other_bridges = links_.other_bridges(own);
   if (!other_bridges) return std::unexpected(other_bridges.error());
   auto made =
       make_firewall(settings_.firewall.value_or(in_use), present, wanted, *other_bridges, notes_);
