@@ -24,6 +24,7 @@ constexpr std::string_view kEvery = "";
 constexpr std::string_view kCreate = "network create";
 constexpr std::string_view kAttach = "attach";
 constexpr std::string_view kUnpublish = "unpublish";
+constexpr std::string_view kStatus = "status";
 
 /// What options say, before it is known what for.
 struct Draft {
@@ -31,6 +32,8 @@ struct Draft {
   Network network;
   Container container;
   bool all = false;
+  bool watch = false;
+  std::optional<std::uint32_t> interval_s;
 };
 
 using Setter = Result<void> (*)(Draft&, const std::string&);
@@ -203,6 +206,18 @@ constexpr auto kOptions = std::to_array<NetOption>({
        return {};
      }},
 
+    {"watch", "", kStatus, "published ports with their rates, again and again until Ctrl-C",
+     [](Draft& draft, const std::string&) -> Result<void> {
+       draft.watch = true;
+       return {};
+     }},
+    {"interval", "SECONDS", kStatus, "between two looks of --watch, 1 to 3600, by default 1",
+     [](Draft& draft, const std::string& text) -> Result<void> {
+       draft.interval_s = parse_decimal<std::uint32_t>(text);
+       if (draft.interval_s && *draft.interval_s >= 1 && *draft.interval_s <= 3600) return {};
+       return failed("accepted: 1 to 3600");
+     }},
+
     {"version", "", kEvery, "print version information and quit",
      [](Draft& draft, const std::string&) -> Result<void> {
        draft.line.version = true;
@@ -258,6 +273,14 @@ Result<Command> make_unpublish(Draft& draft, const Words& operands) {
   return EditCommand(Unpublish{operands[0], operands[1], std::move(*ports)});
 }
 
+Result<Command> make_status(Draft& draft, const Words& /*operands*/) {
+  if (draft.interval_s && !draft.watch) return failed("--interval: only with --watch");
+  if (draft.watch && draft.line.json) return failed("give one of --watch and --json");
+  ShowStatus status;
+  if (draft.watch) status.watch_interval = std::chrono::seconds(draft.interval_s.value_or(1));
+  return LookCommand(status);
+}
+
 Result<Command> make_create(Draft& draft, const Words& operands) {
   draft.network.name = operands[0];
   if (draft.network.adopted && !draft.network.subnets.empty()) {
@@ -294,8 +317,7 @@ constexpr auto kCommands = std::to_array<CommandForm>({
      [](Draft&, const Words& words) -> Result<Command> { return EditCommand(Apply{words[0]}); }},
     {"reload", "", 0, 0,
      [](Draft&, const Words&) -> Result<Command> { return EditCommand(Reload{}); }},
-    {"status", "", 0, 0,
-     [](Draft&, const Words&) -> Result<Command> { return LookCommand(ShowStatus{}); }},
+    {kStatus, "", 0, 0, make_status},
     {"check", "", 0, 0,
      [](Draft&, const Words&) -> Result<Command> { return LookCommand(Check{}); }},
 });
@@ -314,7 +336,7 @@ Result<const CommandForm*> find_command(const Words& words) {
 
 po::options_description describe_options() {
   po::options_description all(kHelpWidth);
-  for (const std::string_view command : {kCreate, kAttach, kUnpublish, kEvery}) {
+  for (const std::string_view command : {kCreate, kAttach, kUnpublish, kStatus, kEvery}) {
     const std::string title = command.empty() ? "Every command" : std::string(command);
     po::options_description group(title, kHelpWidth);
     for (const NetOption& option : kOptions) {

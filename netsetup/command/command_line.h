@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,7 +21,10 @@ struct ListNetworks {};
 struct InspectNetwork {
   std::string network;
 };
-struct ShowStatus {};
+struct ShowStatus {
+  /// Nothing: once.
+  std::optional<std::chrono::seconds> watch_interval;
+};
 struct Check {};
 
 using LookCommand = std::variant<ListNetworks, InspectNetwork, ShowStatus, Check>;

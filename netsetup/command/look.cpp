@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "netsetup/command/report.h"
+#include "netsetup/command/watch.h"
 #include "netsetup/host/kernel_host.h"
 #include "netsetup/network/document.h"
 #include "netsetup/rules/rule_plan.h"
@@ -65,6 +66,9 @@ struct Looking {
 }  // namespace
 
 Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
+  if (const auto* status = std::get_if<ShowStatus>(&command); status && status->watch_interval) {
+    return run_watch(line, *status->watch_interval);
+  }
   StateDirectory directory(line.state_directory);
   const auto state = directory.load();
   if (!state) return std::unexpected(state.error());

@@ -29,25 +29,6 @@ std::string joined(const std::vector<T>& values, std::string_view separator = ",
 
 std::string_view yes_no(bool value) { return value ? "yes" : "no"; }
 
-/// Columns as wide as what is in them, two spaces apart.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const std::vector<std::string>& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const std::vector<std::string>& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      fmt::format_to(std::back_inserter(line), "{:<{}}", row[i], widths[i] + 2);
-    }
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
-  }
-  return text;
-}
-
 std::string shortened_ports(const std::vector<PublishedPort>& ports) {
   if (ports.empty()) return "-";
   const std::size_t shown = std::min(ports.size(), kPortsShown);
@@ -128,6 +109,24 @@ void find_sysctl_problems(KernelHost& host, const State& state,
 }
 
 }  // namespace
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const std::vector<std::string>& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const std::vector<std::string>& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      fmt::format_to(std::back_inserter(line), "{:<{}}", row[i], widths[i] + 2);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
 
 std::vector<std::string> find_problems(KernelHost& host, const State& state, bool unfinished) {
   std::vector<std::string> problems;

@@ -13,6 +13,9 @@
 
 namespace fairlead {
 
+/// Columns as wide as what is in them, two spaces apart.
+std::string table(const std::vector<std::vector<std::string>>& rows);
+
 /// What is wrong with the host, a line each; empty: all is as the state has it.
 std::vector<std::string> find_problems(KernelHost& host, const State& state, bool unfinished);
 

@@ -16,6 +16,7 @@ namespace fairlead {
 namespace {
 
 // States of include/net/tcp_states.h, which all of these protocols use.
+constexpr std::uint32_t kEstablished = 1U << 1;
 constexpr std::uint32_t kClose = 1U << 7;
 constexpr std::uint32_t kListen = 1U << 10;
 
@@ -52,16 +53,14 @@ int take(nl_msg* message, void* sockets) {
   inet_diag_msg socket{};
   std::memcpy(&socket, nlmsg_data(header), sizeof(socket));
   const nlattr* v6_only = attributes[INET_DIAG_SKV6ONLY];
-  static_cast<std::vector<ListeningSocket>*>(sockets)->push_back(
+  static_cast<std::vector<LocalSocket>*>(sockets)->push_back(
       {bound_address(socket, v6_only != nullptr && nla_get_u8(v6_only) != 0),
        ntohs(socket.id.idiag_sport)});
   return NL_OK;
 }
 
-}  // namespace
-
-Result<std::vector<ListeningSocket>> listening_sockets(Protocol protocol) {
-  std::vector<ListeningSocket> sockets;
+Result<std::vector<LocalSocket>> list_sockets(Protocol protocol, std::uint32_t states) {
+  std::vector<LocalSocket> sockets;
   const auto netlink = open_netlink(NETLINK_SOCK_DIAG);
   if (!netlink) return std::unexpected(netlink.error());
   nl_socket_modify_cb(netlink->get(), NL_CB_VALID, NL_CB_CUSTOM, take, &sockets);
@@ -69,7 +68,7 @@ Result<std::vector<ListeningSocket>> listening_sockets(Protocol protocol) {
     inet_diag_req_v2 request{};
     request.sdiag_family = static_cast<std::uint8_t>(family);
     request.sdiag_protocol = ip_protocol(protocol);
-    request.idiag_states = protocol == Protocol::udp ? kClose : kListen;
+    request.idiag_states = states;
     int code =
         nl_send_simple(netlink->get(), SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &request, sizeof(request));
     if (code >= 0) code = nl_recvmsgs_default(netlink->get());
@@ -78,6 +77,16 @@ Result<std::vector<ListeningSocket>> listening_sockets(Protocol protocol) {
     return netlink_failed("list sockets", code);
   }
   return sockets;
+}
+
+}  // namespace
+
+Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol) {
+  return list_sockets(protocol, protocol == Protocol::udp ? kClose : kListen);
+}
+
+Result<std::vector<LocalSocket>> connected_sockets(Protocol protocol) {
+  return list_sockets(protocol, kEstablished);
 }
 
 }  // namespace fairlead

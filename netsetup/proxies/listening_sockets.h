@@ -1,4 +1,4 @@
-// What listens on this host.
+// What listens on this host, and what is connected.
 
 #pragma once
 
@@ -12,8 +12,8 @@
 
 namespace fairlead {
 
-struct ListeningSocket {
-  /// Nothing: all addresses of the host, IPv4 and IPv6.
+struct LocalSocket {
+  /// Where it is on this host. Nothing: all addresses of the host, IPv4 and IPv6.
   std::optional<IpAddress> address;
   std::uint16_t port = 0;
 };
@@ -21,6 +21,9 @@ struct ListeningSocket {
 /// The sockets of this network namespace that take what comes for `protocol`: for TCP and SCTP
 /// those that listen, for UDP those that are bound and not connected. In no order. Needs no
 /// privilege. Empty where the kernel cannot tell (inet_diag of the protocol is not there).
-Result<std::vector<ListeningSocket>> listening_sockets(Protocol protocol);
+Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol);
+
+/// The same of those that have a connection.
+Result<std::vector<LocalSocket>> connected_sockets(Protocol protocol);
 
 }  // namespace fairlead

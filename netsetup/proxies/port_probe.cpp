@@ -43,15 +43,14 @@ class HostSockets {
   /// A socket that meets `port` and has a number that is not ours, if any: the one with the lowest.
   Result<std::optional<std::uint16_t>> meeting(const PublishedPort& port, const PortNumbers& ours) {
     const auto index = static_cast<std::size_t>(port.protocol);
-    std::optional<std::vector<ListeningSocket>>& sockets = sockets_[index];
+    std::optional<std::vector<LocalSocket>>& sockets = sockets_[index];
     if (!sockets) {
       auto listed = listening_sockets(port.protocol);
       if (!listed) return std::unexpected(listed.error());
-      std::ranges::sort(*listed, {}, &ListeningSocket::port);
+      std::ranges::sort(*listed, {}, &LocalSocket::port);
       sockets = std::move(*listed);
     }
-    auto socket =
-        std::ranges::lower_bound(*sockets, port.host_ports.first, {}, &ListeningSocket::port);
+    auto socket = std::ranges::lower_bound(*sockets, port.host_ports.first, {}, &LocalSocket::port);
     for (; socket != sockets->end() && socket->port <= port.host_ports.last; ++socket) {
       if (ours[index].test(socket->port)) continue;
       if (host_addresses_overlap(port.host_ip, socket->address)) return socket->port;
@@ -60,7 +59,7 @@ class HostSockets {
   }
 
  private:
-  std::array<std::optional<std::vector<ListeningSocket>>, 3> sockets_;
+  std::array<std::optional<std::vector<LocalSocket>>, 3> sockets_;
 };
 
 /// Whether a socket can have the address; the kernel's word, since that depends on more than on the

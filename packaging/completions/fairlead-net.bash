@@ -18,14 +18,15 @@ _fairlead_net() {
       ;;
     --bridge | --adopt) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$word") ;;
     --subnet | --gateway | --ip-range | --mtu | --allow-networks | --host-binding | --ifname) ;;
-    --ip | --mac) ;;
+    --ip | --mac | --interval) ;;
     network) mapfile -t COMPREPLY < <(compgen -W 'create ls inspect rm' -- "$word") ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
         network attach detach publish unpublish apply reload status check
         --json --dry-run --firewall --state-dir --proxy --subnet --gateway --ip-range --bridge
         --adopt --mtu --internal --no-icc --no-masquerade --allow-networks --host-binding --mode
-        --forwarding --netns --ifname --ip --mac --all --version --help' -- "$word")
+        --forwarding --netns --ifname --ip --mac --all --watch --interval
+        --version --help' -- "$word")
       ;;
   esac
 } && complete -F _fairlead_net fairlead-net

@@ -26,5 +26,7 @@ _arguments -s -S \
   '*--ip=[an address of the container]:address' \
   "--mac=[the container's hardware address]:address" \
   '--all[every port of the container]' \
+  '--watch[published ports with their rates, again and again]' \
+  '--interval=[seconds between two looks]:seconds' \
   '(- *)--version[print version information]' \
   '(- *)--help[print commands and options]'

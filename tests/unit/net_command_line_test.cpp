@@ -123,6 +123,10 @@ TEST(NetCommandLine, SaysWhatIsWrong) {
   EXPECT_EQ(refusal({"unpublish", "web", "c1"}), "unpublish: give either PORTs or --all");
   EXPECT_EQ(refusal({"unpublish", "web", "c1", "1:1", "--all"}),
             "unpublish: give either PORTs or --all");
+  EXPECT_EQ(refusal({"status", "--interval", "2"}), "--interval: only with --watch");
+  EXPECT_EQ(refusal({"status", "--watch", "--interval", "3601"}),
+            "--interval \"3601\": accepted: 1 to 3600");
+  EXPECT_EQ(refusal({"status", "--watch", "--json"}), "give one of --watch and --json");
   EXPECT_EQ(refusal({"network", "create", "w", "--mtu", "70000"}),
             "--mtu \"70000\": accepted: 68 to 65535");
   EXPECT_EQ(refusal({"network", "create", "w", "--bridge", "a", "--adopt", "b"}),

@@ -1,0 +1,237 @@
+#include "netsetup/command/watch.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "netsetup/command/report.h"
+#include "netsetup/host/kernel_host.h"
+#include "netsetup/proxies/listening_sockets.h"
+#include "netsetup/rules/rule_plan.h"
+#include "netsetup/state/state_directory.h"
+#include "netsetup/state/text_file.h"
+
+namespace fairlead {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// What a translation and a published port have in common.
+using TranslationKey = std::tuple<Protocol, std::optional<IpAddress>, PortRange, IpAddress>;
+
+struct Sample {
+  Clock::time_point time;
+  PortActivities activities;
+};
+
+Result<Sample> take_sample(const NetCommandLine& line) {
+  StateDirectory directory(line.state_directory);
+  const auto state = directory.load();
+  if (!state) return std::unexpected(state.error());
+  Notes notes;
+  const auto host =
+      KernelHost::open({line.firewall, line.proxy_program}, state->backend, directory, notes);
+  if (!host) return std::unexpected(host.error());
+  std::optional<FirewallCounters> counters;
+  const RuleSet rules = plan(state->networks);
+  if (!rules.translations.empty() && (*host)->choose_backend(rules, rules)) {
+    auto read = (*host)->firewall()->counters(rules);
+    if (!read) return std::unexpected(read.error());
+    counters = std::move(*read);
+  }
+  const auto sockets = connected_sockets(Protocol::tcp);
+  if (!sockets) return std::unexpected(sockets.error());
+  std::vector<std::uint32_t> open(65536);
+  for (const LocalSocket& socket : *sockets) ++open[socket.port];
+  return Sample{Clock::now(), port_activities(state->networks, counters, open)};
+}
+
+/// Nothing: not known yet, or counted anew since.
+std::optional<double> rate(const std::optional<std::uint64_t>& before,
+                           const std::optional<std::uint64_t>& now,
+                           std::chrono::duration<double> elapsed) {
+  if (!before || !now || *now < *before || elapsed.count() <= 0) return std::nullopt;
+  return static_cast<double>(*now - *before) / elapsed.count();
+}
+
+std::string number(const std::optional<std::uint64_t>& value) {
+  return value ? fmt::format("{}", *value) : "-";
+}
+
+/// No line is longer than the screen is wide, so that none of them takes two.
+std::string cut(const std::string& text, std::size_t columns) {
+  if (columns == 0) return text;
+  std::string shown;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    shown += text.substr(begin, std::min(end - begin, columns)) + "\n";
+    begin = end + 1;
+  }
+  return shown;
+}
+
+/// Standard output: a terminal's alternate screen, or whatever else it is.
+class Screen {
+ public:
+  Screen() : terminal_(::isatty(STDOUT_FILENO) != 0) {
+    if (terminal_) write("\033[?1049h\033[?25l");
+  }
+  Screen(const Screen&) = delete;
+  Screen& operator=(const Screen&) = delete;
+  ~Screen() {
+    if (terminal_) write("\033[?25h\033[?1049l");
+  }
+
+  ScreenSize size() const {
+    winsize window{};
+    if (!terminal_ || ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) != 0) return {};
+    // One row less, since the newline of the last one would scroll.
+    return {window.ws_row > 1 ? window.ws_row - 1U : window.ws_row, window.ws_col};
+  }
+
+  /// In one piece, over what was there before, so that nothing flickers. Error: nobody reads it.
+  Result<void> show(const std::string& table) {
+    if (!terminal_) return write(table + "\n");
+    std::string frame = "\033[H";
+    for (const char byte : table) frame += byte == '\n' ? "\033[K\r\n" : std::string(1, byte);
+    return write(frame + "\033[J");
+  }
+
+ private:
+  static Result<void> write(std::string_view text) { return write_all(STDOUT_FILENO, text); }
+
+  bool terminal_;
+};
+
+/// The signals that end or redraw, which are waited for instead of being delivered.
+class Signals {
+ public:
+  Signals() {
+    ::sigemptyset(&set_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH}) ::sigaddset(&set_, signal);
+    ::sigprocmask(SIG_BLOCK, &set_, &before_);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+  ~Signals() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+
+  /// The signal that came; nothing: the time has.
+  std::optional<int> wait_until(Clock::time_point end) const {
+    const auto left = std::max(end - Clock::now(), Clock::duration(0));
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+    const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (left - seconds).count()};
+    const int signal = ::sigtimedwait(&set_, nullptr, &timeout);
+    if (signal > 0) return signal;
+    return std::nullopt;
+  }
+
+ private:
+  sigset_t set_{};
+  sigset_t before_{};
+};
+
+}  // namespace
+
+PortActivities port_activities(const Networks& networks,
+                               const std::optional<FirewallCounters>& counters,
+                               const std::optional<std::vector<std::uint32_t>>& open) {
+  std::map<TranslationKey, std::uint64_t> translated;
+  if (counters) {
+    for (const auto& [of, count] : counters->connections) {
+      translated[{of.protocol, of.host_ip, of.host_ports, of.container_ip}] += count;
+    }
+  }
+  PortActivities activities;
+  for (const Network& network : networks) {
+    for (const Container& container : network.containers) {
+      for (const PublishedPort& port : container.ports) {
+        PortActivity activity{network.name, container.name, port, network.mode, {}, {}};
+        const bool any = port.host_ip && port.host_ip->is_unspecified();
+        for (const IpAddress& address : container.addresses) {
+          const auto found = translated.find(
+              {port.protocol, any ? std::nullopt : port.host_ip, port.host_ports, address});
+          if (found == translated.end()) continue;
+          activity.translated = activity.translated.value_or(0) + found->second;
+        }
+        if (open && network.mode != Mode::dnat && port.protocol == Protocol::tcp) {
+          activity.open = 0;
+          for (std::uint32_t i = 0; i < port.host_ports.size(); ++i) {
+            *activity.open += (*open)[port.host_ports.first + i];
+          }
+        }
+        activities.push_back(std::move(activity));
+      }
+    }
+  }
+  return activities;
+}
+
+std::string activity_table(const PortActivities& before, const PortActivities& now,
+                           std::chrono::duration<double> elapsed, ScreenSize size) {
+  struct Line {
+    const PortActivity* activity;
+    std::optional<double> rate;
+  };
+  std::vector<Line> lines;
+  auto earlier = before.begin();
+  for (const PortActivity& activity : now) {
+    // Mostly it is the next one; who is new is looked for in vain.
+    auto found = std::find_if(earlier, before.end(),
+                              [&](const PortActivity& other) { return other.same_port(activity); });
+    std::optional<double> current;
+    if (found != before.end()) {
+      current = rate(found->translated, activity.translated, elapsed);
+      earlier = std::next(found);
+    }
+    lines.push_back({&activity, current});
+  }
+  // The heading, and the line that tells of those left out.
+  const bool all = size.rows == 0 || lines.size() + 1 <= size.rows;
+  const std::size_t shown = all ? lines.size() : size.rows - std::min<std::size_t>(size.rows, 2);
+  if (!all) {
+    std::ranges::stable_sort(lines, std::ranges::greater(),
+                             [](const Line& line) { return line.rate.value_or(-1); });
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"NETWORK", "CONTAINER", "MODE", "PORT", "TRANSLATED", "PER SECOND", "OPEN IN PROXY"}};
+  for (std::size_t i = 0; i < shown; ++i) {
+    const PortActivity& activity = *lines[i].activity;
+    rows.push_back({activity.network, activity.container, std::string(mode_name(activity.mode)),
+                    activity.port.to_string(), number(activity.translated),
+                    lines[i].rate ? fmt::format("{:.0f}", *lines[i].rate) : "-",
+                    number(activity.open)});
+  }
+  std::string text = table(rows);
+  if (!all) text += fmt::format("and {} more\n", lines.size() - shown);
+  return cut(text, size.columns);
+}
+
+Result<int> run_watch(const NetCommandLine& line, std::chrono::seconds interval) {
+  const Signals signals;
+  auto sample = take_sample(line);
+  if (!sample) return std::unexpected(sample.error());
+  Screen screen;
+  Sample before = *sample;
+  while (true) {
+    const auto table = [&] {
+      return activity_table(before.activities, sample->activities, sample->time - before.time,
+                            screen.size());
+    };
+    if (auto shown = screen.show(table()); !shown) return std::unexpected(shown.error());
+    const Clock::time_point next = sample->time + interval;
+    while (const auto signal = signals.wait_until(next)) {
+      if (*signal != SIGWINCH) return 0;
+      if (auto shown = screen.show(table()); !shown) return std::unexpected(shown.error());
+    }
+    before = std::move(*sample);
+    sample = take_sample(line);
+    if (!sample) return std::unexpected(sample.error());
+  }
+}
+
+}  // namespace fairlead
