@@ -95,7 +95,7 @@ class Screen {
   }
 
   /// In one piece, over what was there before, so that nothing flickers. Error: nobody reads it.
-  Result<void> show(const std::string& table) {
+  Result<void> show(const std::string& table) const {
     if (!terminal_) return write(table + "\n");
     std::string frame = "\033[H";
     for (const char byte : table) frame += byte == '\n' ? "\033[K\r\n" : std::string(1, byte);
@@ -201,10 +201,10 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
       {"NETWORK", "CONTAINER", "MODE", "PORT", "TRANSLATED", "PER SECOND", "OPEN IN PROXY"}};
   for (std::size_t i = 0; i < shown; ++i) {
     const PortActivity& activity = *lines[i].activity;
+    const std::optional<double>& current = lines[i].rate;
     rows.push_back({activity.network, activity.container, std::string(mode_name(activity.mode)),
                     activity.port.to_string(), number(activity.translated),
-                    lines[i].rate ? fmt::format("{:.0f}", *lines[i].rate) : "-",
-                    number(activity.open)});
+                    current ? fmt::format("{:.0f}", *current) : "-", number(activity.open)});
   }
   std::string text = table(rows);
   if (!all) text += fmt::format("and {} more\n", lines.size() - shown);

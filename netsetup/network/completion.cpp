@@ -85,6 +85,7 @@ Result<void> complete_network(Network& network, const Network* present,
     for (PublishedPort& port : container.ports) {
       if (!port.host_ip) port.host_ip = network.host_binding;
     }
+    if (!std::ranges::is_sorted(container.ports)) std::ranges::sort(container.ports);
   }
   std::ranges::sort(network.containers, {}, &Container::name);
   return {};

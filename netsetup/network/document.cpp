@@ -89,6 +89,7 @@ Result<Container> read_container(JsonReader& reader) {
   reader.read("mac", container.mac, MacAddress::parse);
   reader.read_list("addresses", container.addresses, parse_address);
   reader.read_list("ports", container.ports, PublishedPort::parse);
+  if (!std::ranges::is_sorted(container.ports)) std::ranges::sort(container.ports);
   reader.read_object("proxy", [&](JsonReader& proxy) -> Result<void> {
     auto read = read_proxy(proxy);
     if (!read) return std::unexpected(read.error());

@@ -87,6 +87,7 @@ struct Container {
   MacAddress mac;
   /// At most one of each family, each within a subnet of the network.
   std::vector<IpAddress> addresses;
+  /// Sorted.
   std::vector<PublishedPort> ports;
   std::optional<ProxyProcess> proxy;
 

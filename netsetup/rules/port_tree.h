@@ -30,8 +30,8 @@ constexpr std::size_t kPortTreeFanOut = 16;
 /// kPortTreeFanOut rules, whatever their number; and a rule more changes one chain, or adds a level
 /// below one.
 ///
-/// `like`: another tree below the same root, or nullptr; chains below the root that are the same in
-/// both are left out, and none of their rules are written down.
+/// `like`: another tree below the same root, or nullptr; a chain below the root that is the same in
+/// both with all that it leads to is left out, and none of its rules are written down.
 void add_port_tree(ChainRules& chains, std::string_view root, const TreeTranslations& translations,
                    TranslationRule rule, const TreeTranslations* like);
 

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@ inline Container sample_container(std::string name,
   for (const std::string_view port : ports) {
     container.ports.push_back(PublishedPort::parse(port).value());
   }
+  std::ranges::sort(container.ports);
   return container;
 }
 
@@ -53,6 +55,7 @@ inline Networks sample_networks(Mode mode) {
   if (mode != Mode::dnat) {
     web.containers[0].ports.push_back(PublishedPort::parse("[::1]:8084:84/tcp").value());
     web.containers[1].ports.push_back(PublishedPort::parse("[2001:db8::1]:8091:91/tcp").value());
+    for (Container& container : web.containers) std::ranges::sort(container.ports);
   }
   Network db = sample_network("db", {"10.2.0.0/24", "fd00:2::/64"});
   return {std::move(db), std::move(web)};
