@@ -15,6 +15,7 @@
 #include "proxy/engine/engine.h"
 #include "proxy/options/command_line.h"
 #include "proxy/options/docker_command_line.h"
+#include "proxy/relay/counters.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/udp_sessions.h"
 
@@ -120,7 +121,9 @@ void find_session(benchmark::State& state) {
   auto sessions = std::make_shared<UdpSessions>(loop);
   const Endpoint host{ip("0.0.0.0"), 53};
   const Endpoint backend{ip("172.17.0.2"), 53};
+  Counters counters;
   UdpPort port{.loop = loop,
+               .counters = counters,
                .sessions = sessions,
                .socket = {},
                .family = AF_INET,
