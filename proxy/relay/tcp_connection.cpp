@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -48,8 +49,9 @@ namespace {
 /// Most pieces gathered into one send.
 constexpr std::size_t kPiecesMax = 64;
 
-/// Times a pipe is filled in one turn before the other connections get theirs.
-constexpr int kPipefulsPerTurn = 4;
+/// Bytes that one direction may splice in a turn before the other connections get theirs: eight
+/// bulk streams then keep a request waiting for no longer than it takes to move 4 MiB.
+constexpr std::size_t kSplicedPerTurn = 512UL * 1024;
 
 }  // namespace
 
@@ -300,7 +302,7 @@ void TcpConnection::pump_splice(Side source) {
   Direction& direction = directions_[source];
   const Side sink = other(source);
   Engine& engine = relay_->engine();
-  for (int pipefuls = 0; !closing_;) {
+  for (std::size_t left = kSplicedPerTurn; !closing_;) {
     if (direction.pipe && direction.pipe->held_bytes > 0) {
       if (in_flight(writable(sink))) return;
       Pipe& pipe = *direction.pipe;
@@ -330,7 +332,7 @@ void TcpConnection::pump_splice(Side source) {
       keep_reading(source);
       return;
     }
-    if (pipefuls++ == kPipefulsPerTurn) {
+    if (left == 0) {
       more_to_splice_ = true;
       return;
     }
@@ -344,9 +346,10 @@ void TcpConnection::pump_splice(Side source) {
       }
       direction.pipe = std::make_unique<Pipe>(std::move(*pipe));
     }
-    const ssize_t moved =
-        engine.splice(fd(source), direction.pipe->write_end.get(), direction.pipe->room_bytes);
+    const ssize_t moved = engine.splice(fd(source), direction.pipe->write_end.get(),
+                                        std::min(direction.pipe->room_bytes, left));
     if (moved > 0) {
+      left -= static_cast<std::size_t>(moved);
       direction.pipe->held_bytes = static_cast<std::size_t>(moved);
       direction.policy.note_received(direction.pipe->held_bytes);
       relay_->touch(*this);
