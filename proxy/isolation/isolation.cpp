@@ -113,6 +113,8 @@ Result<void> add_rule(const FileRule& file_rule, int ruleset) {
 
 std::vector<FileRule> file_rules(const Isolation& isolation) {
   std::vector<FileRule> rules;
+  // And two for the namespace of a container.
+  rules.reserve(isolation.removable_files.size() + 2);
   for (const std::string& file : isolation.removable_files) {
     rules.push_back(
         {std::filesystem::absolute(file).parent_path(), LANDLOCK_ACCESS_FS_REMOVE_FILE});
