@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "netsetup/links/netlink.h"
+#include "proxy/net/protocol_numbers.h"
 
 namespace fairlead {
 namespace {
@@ -19,18 +20,6 @@ namespace {
 constexpr std::uint32_t kEstablished = 1U << 1;
 constexpr std::uint32_t kClose = 1U << 7;
 constexpr std::uint32_t kListen = 1U << 10;
-
-std::uint8_t ip_protocol(Protocol protocol) {
-  switch (protocol) {
-    case Protocol::tcp:
-      return IPPROTO_TCP;
-    case Protocol::udp:
-      return IPPROTO_UDP;
-    case Protocol::sctp:
-      return IPPROTO_SCTP;
-  }
-  return 0;
-}
 
 std::optional<IpAddress> bound_address(const inet_diag_msg& socket, bool v6_only) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(socket.id.idiag_src);
@@ -67,7 +56,7 @@ Result<std::vector<LocalSocket>> list_sockets(Protocol protocol, std::uint32_t s
   for (const int family : {AF_INET, AF_INET6}) {
     inet_diag_req_v2 request{};
     request.sdiag_family = static_cast<std::uint8_t>(family);
-    request.sdiag_protocol = ip_protocol(protocol);
+    request.sdiag_protocol = static_cast<std::uint8_t>(protocol_number(protocol));
     request.idiag_states = states;
     int code =
         nl_send_simple(netlink->get(), SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, &request, sizeof(request));

@@ -24,12 +24,11 @@
 #include "proxy/dial/return_path.h"
 #include "proxy/log/log.h"
 #include "proxy/net/own_addresses.h"
+#include "proxy/net/protocol_numbers.h"
 #include "proxy/process/capabilities.h"
 
 namespace fairlead {
 namespace {
-
-int socket_type(Protocol protocol) { return protocol == Protocol::udp ? SOCK_DGRAM : SOCK_STREAM; }
 
 int socket_protocol(Protocol protocol) { return protocol == Protocol::sctp ? IPPROTO_SCTP : 0; }
 

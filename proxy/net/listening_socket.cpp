@@ -9,6 +9,7 @@
 #include <climits>
 #include <optional>
 
+#include "proxy/net/protocol_numbers.h"
 #include "proxy/net/socket_address.h"
 
 namespace fairlead {
@@ -18,20 +19,6 @@ namespace {
 constexpr int kKeepaliveIdleSeconds = 15;
 constexpr int kKeepaliveIntervalSeconds = 15;
 constexpr int kKeepaliveProbes = 9;
-
-int socket_type(Protocol protocol) { return protocol == Protocol::udp ? SOCK_DGRAM : SOCK_STREAM; }
-
-int protocol_number(Protocol protocol) {
-  switch (protocol) {
-    case Protocol::tcp:
-      return IPPROTO_TCP;
-    case Protocol::udp:
-      return IPPROTO_UDP;
-    case Protocol::sctp:
-      return IPPROTO_SCTP;
-  }
-  return 0;
-}
 
 bool set_option(int fd, int level, int option, int value) {
   return ::setsockopt(fd, level, option, &value, sizeof value) == 0;
