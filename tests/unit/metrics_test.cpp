@@ -253,7 +253,8 @@ TEST_P(MetricsServerTest, LimitsWhatIsOpenAndForHowLong) {
   settle();
   EXPECT_EQ(open_descriptors() - before, idle.size() + MetricsServer::kScrapesMax);
   ASSERT_TRUE(deadlines_.next());
-  deadlines_.run(*deadlines_.next());
+  // Each has its own: they need not have been accepted within the same millisecond.
+  while (deadlines_.next()) deadlines_.run(*deadlines_.next());
   for (std::size_t i = 0; i < MetricsServer::kScrapesMax; ++i) {
     EXPECT_EQ(read_to_end(idle[i].get()), "") << i;
   }
