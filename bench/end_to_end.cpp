@@ -45,6 +45,7 @@ struct Settings {
   std::string folder;
   std::string output;
   std::string command;
+  std::string congestion_control;
   int rounds = 0;
   double seconds = 0;
 };
@@ -202,7 +203,7 @@ int run(const Settings& settings) {
   for (const std::string& name : missing) fmt::print(stderr, "missing: {}\n", name);
   // Pages of a program that was just built and not yet written back would count as its own.
   ::sync();
-  const auto bed = TestBed::create(settings.folder, settings.udp_tool);
+  const auto bed = TestBed::create(settings.folder, settings.udp_tool, settings.congestion_control);
   if (!bed) {
     fmt::print(stderr, "fairlead-bench-e2e: {}\n", bed.error().message);
     return 1;
@@ -210,6 +211,7 @@ int run(const Settings& settings) {
 
   nlohmann::json results = {{"machine", describe_machine()},
                             {"command", settings.command},
+                            {"congestion_control", settings.congestion_control},
                             {"seconds_per_run", seconds},
                             {"missing", missing},
                             {"workloads", nlohmann::json::array()}};
@@ -301,7 +303,9 @@ int parse_and_run(int argc, char** argv) {
       "folder", po::value(&settings.folder)->required(), "where to write configuration files")(
       "output", po::value(&settings.output)->required(), "the results, as JSON")(
       "command", po::value(&settings.command), "the command line to put in the report")(
-      "rounds", po::value(&settings.rounds), "how often everything is measured")(
+      "congestion-control", po::value(&settings.congestion_control)->default_value("reno"),
+      "of TCP, in every namespace")("rounds", po::value(&settings.rounds),
+                                    "how often everything is measured")(
       "seconds", po::value(&settings.seconds), "length of each measurement");
   try {
     po::variables_map values;

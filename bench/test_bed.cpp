@@ -122,7 +122,8 @@ TestBed::TestBed(NetworkNamespace client, NetworkNamespace host, NetworkNamespac
       container_(std::move(container)),
       neighbour_(std::move(neighbour)) {}
 
-Result<TestBed> TestBed::create(const std::string& folder, const std::string& udp_tool) {
+Result<TestBed> TestBed::create(const std::string& folder, const std::string& udp_tool,
+                                const std::string& congestion_control) {
   auto client = NetworkNamespace::create();
   auto host = NetworkNamespace::create();
   auto container = NetworkNamespace::create();
@@ -133,7 +134,9 @@ Result<TestBed> TestBed::create(const std::string& folder, const std::string& ud
   TestBed bed(std::move(*client), std::move(*host), std::move(*container), std::move(*neighbour));
   bed.folder_ = folder;
   bed.udp_tool_ = udp_tool;
-  for (const auto& step : {bed.connect_namespaces(), bed.load_rules(), bed.start_services()}) {
+  for (const auto& step :
+       {bed.connect_namespaces(), bed.choose_congestion_control(congestion_control),
+        bed.load_rules(), bed.start_services()}) {
     if (!step) return std::unexpected(step.error());
   }
   return bed;
@@ -184,6 +187,13 @@ Result<void> TestBed::connect_namespaces() {
   }
   for (const char* name : {"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"}) {
     if (auto set = host_.set_sysctl(name, "1"); !set) return set;
+  }
+  return {};
+}
+
+Result<void> TestBed::choose_congestion_control(const std::string& name) {
+  for (const NetworkNamespace* network : {&client_, &host_, &container_, &neighbour_}) {
+    if (auto set = network->set_sysctl("net/ipv4/tcp_congestion_control", name); !set) return set;
   }
   return {};
 }

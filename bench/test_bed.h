@@ -44,8 +44,11 @@ inline constexpr int kResponseSizes[] = {64, 1024, 16384, 1048576};
 class TestBed {
  public:
   /// Makes the namespaces, links, rules and the TCP services. `folder` holds the configuration and
-  /// content the services need; `udp_tool` is the path of fairlead-bench-udp.
-  static Result<TestBed> create(const std::string& folder, const std::string& udp_tool);
+  /// content the services need; `udp_tool` is the path of fairlead-bench-udp; `congestion_control`
+  /// is that of TCP in all of the namespaces: the kernel takes what
+  /// net.ipv4.tcp_allowed_congestion_control lists and the machine's own (ip-sysctl.rst).
+  static Result<TestBed> create(const std::string& folder, const std::string& udp_tool,
+                                const std::string& congestion_control);
 
   const NetworkNamespace& client() const { return client_; }
   const NetworkNamespace& host() const { return host_; }
@@ -62,6 +65,7 @@ class TestBed {
           NetworkNamespace neighbour);
 
   Result<void> connect_namespaces();
+  Result<void> choose_congestion_control(const std::string& name);
   Result<void> load_rules();
   Result<void> start_services();
 
