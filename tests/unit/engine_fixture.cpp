@@ -52,7 +52,7 @@ void EngineTest::SetUp() {
 }
 
 bool EngineTest::turn_until(const std::function<bool()>& done) {
-  const auto give_up_at = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  const auto give_up_at = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (!done()) {
     if (std::chrono::steady_clock::now() > give_up_at) return false;
     engine_->turn(engine_->now() + 20);

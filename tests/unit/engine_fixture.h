@@ -61,7 +61,7 @@ class EngineTest : public ::testing::TestWithParam<EngineChoice> {
  protected:
   void SetUp() override;
 
-  /// Turns until `done`; false when it does not come within two seconds.
+  /// Turns until `done`; false when it does not come within a minute.
   bool turn_until(const std::function<bool()>& done);
   /// Turns until nothing has happened for a while.
   void settle();

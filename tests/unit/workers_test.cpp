@@ -139,6 +139,7 @@ TEST_P(WorkersTest, ConnectionsMoveWhileBytesFlow) {
   Mailbox* other = workers_->find_help();
   ASSERT_NE(other, nullptr);
   EXPECT_EQ(workers_->running(), 2U);
+  bool all_moved = false;
   turn_while(
       [&] {
         for (std::size_t round = 0; round < 20; ++round) {
@@ -147,10 +148,13 @@ TEST_P(WorkersTest, ConnectionsMoveWhileBytesFlow) {
         for (const SocketPair& pair : pairs) exchange(pair, 2'000'000);
       },
       [&] {
+        // A loop that gets too little of a processor sends them home and ends, as one that is idle.
+        if (relay().empty()) all_moved = true;
+        if (workers_->running() == 1) other = workers_->find_help();
         // One after the other, in the midst of what they do.
-        if (relay().take_active() > 0) relay().move_active(1, *other);
+        if (other != nullptr && relay().take_active() > 0) relay().move_active(1, *other);
       });
-  EXPECT_TRUE(relay().empty()) << "all have moved";
+  EXPECT_TRUE(all_moved);
   EXPECT_EQ(counters_.connections_open, 8U);
   EXPECT_EQ(counters_.bytes_to_container, counters_.bytes_to_client);
   EXPECT_EQ(shared_.stalled_bytes, 0U);
