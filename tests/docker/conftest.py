@@ -1,10 +1,9 @@
 import os
-import shutil
 import signal
 
 import pytest
 
-from docker_daemon import HOST_V4, HOST_V6, Daemon, DaemonUnavailable
+from docker_daemon import HOST_V4, HOST_V6, Daemon, DaemonUnavailable, make_machine
 from machine import Machine
 
 # Fixtures clean up after a termination as they do after Ctrl-C.
@@ -22,10 +21,8 @@ def start_daemon(tmp_path_factory, proxy):
     closing = []
 
     def start(*options, environment=None):
-        if not shutil.which("dockerd"):
-            pytest.skip("no dockerd is installed")
         try:
-            machine = Machine()
+            machine = make_machine()
             closing.append(machine)
             remote = Machine()
             closing.append(remote)

@@ -3,10 +3,12 @@
 import itertools
 import json
 import os
+import re
+import shutil
 import tarfile
 import time
 
-from machine import listening_sockets, network_of
+from machine import Machine, listening_sockets, network_of
 
 # Where a remote machine finds the daemon's.
 HOST_V4, HOST_V6 = "192.0.2.1", "2001:db8::1"
@@ -19,6 +21,16 @@ _numbers = itertools.count(1)
 class DaemonUnavailable(Exception):
     """dockerd did not come up. It does not start a proxy before a port is published, so this is
     the machine's doing and not the proxy's."""
+
+
+def make_machine():
+    """One for a Daemon. Where FAIRLEAD_DOCKER names a Debian suite, with the Docker of that one."""
+    usr = os.environ.get("FAIRLEAD_DOCKER_USR")
+    if usr == "":
+        raise DaemonUnavailable(f"apt cannot fetch the one of {os.environ['FAIRLEAD_DOCKER']}")
+    if usr is None and not shutil.which("dockerd"):
+        raise DaemonUnavailable("none is installed")
+    return Machine(usr)
 
 
 class Container:
@@ -68,6 +80,8 @@ class Daemon:
         with open(self.machine.path("/run/docker.pid"), encoding="ascii") as file:
             self.pid = int(file.read())
         self._process = process
+        version = self.docker("version", "--format", "{{.Server.Version}}")
+        self.version = tuple(map(int, re.findall(r"\d+", version)[:2]))
 
     def kill(self, name="KILL"):
         """Signals dockerd alone and waits for its end."""

@@ -50,9 +50,10 @@ def network_of(net_file):
 
 
 class Machine:
-    """Own network, mounts and processes; an empty /run, so that no daemon of the host is seen."""
+    """Own network, mounts and processes; an empty /run, so that no daemon of the host is seen. With
+    the programs and libraries below `usr` laid over the host's."""
 
-    def __init__(self):
+    def __init__(self, usr=None):
         self._unshare = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--pid", "--ipc",
              "--fork", "--kill-child=KILL", "--mount-proc", "/usr/bin/python3", "-c", _KEEPER],
@@ -62,6 +63,8 @@ class Machine:
         self.pid = int(_read(f"/proc/{self._unshare.pid}/task/{self._unshare.pid}/children"))
         self.net_file = f"/proc/{self.pid}/ns/net"
         self.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+        if usr:
+            self.run("mount", "-t", "overlay", "overlay", "/usr", "-o", f"lowerdir={usr}:/usr")
         self.run("ip", "link", "set", "lo", "up")
 
     def close(self):

@@ -25,8 +25,12 @@ def clean_daemon(daemon):
 
 def test_one_proxy_per_address_family_serves_a_port(clean_daemon):
     clean_daemon.run_service("web", "--publish", "8080:80")
-    assert len(clean_daemon.proxies()) == 2
+    proxies = clean_daemon.proxies()
+    assert len(proxies) == 2
     assert ("tcp", 8080) in clean_daemon.machine.listening()
+    # Since 28.0 the daemon makes the listening socket and keeps no duplicate of it.
+    command_lines = [clean_daemon.machine.run("cat", f"/proc/{pid}/cmdline").stdout for pid in proxies]
+    assert ["-use-listen-fd" in line for line in command_lines] == [clean_daemon.version >= (28, 0)] * 2
 
 
 def test_port_published_on_one_address_is_not_served_on_another(clean_daemon):
