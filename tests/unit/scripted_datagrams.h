@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -59,12 +60,24 @@ class ScriptedDatagrams : public Engine {
 
   ScriptedSocket& socket(int fd) { return sockets_[fd]; }
   ScriptedSocket& opened(int index) { return sockets_[kFirstFd + index]; }
+  /// Sockets opened in all, those that were closed included.
+  int opened_count() const { return next_fd_ - kFirstFd; }
   int open_count() const {
     return static_cast<int>(std::ranges::count_if(sockets_, [](const auto& entry) {
       return entry.first >= kFirstFd && !entry.second.closed;
     }));
   }
   void pass_time(TimeMs duration_ms) { set_now(now() + duration_ms); }
+  /// Calls that can fail.
+  enum class Call { send, receive, open_socket, connect, set_option };
+  /// The `number`-th of them, counted from 1, does, with the error of its kind.
+  void fail_call(std::uint64_t number, std::map<Call, int> errors) {
+    failing_call_ = number;
+    failing_errors_ = std::move(errors);
+  }
+  /// How many of them there were.
+  std::uint64_t calls() const { return call_count_; }
+
   /// Turns until nothing is ready.
   void settle() {
     while (deliver_ready()) {
@@ -114,6 +127,7 @@ class ScriptedDatagrams : public Engine {
   ssize_t send_message(int fd, const msghdr& message, int) override {
     ScriptedSocket& socket = sockets_[fd];
     if (socket.closed) return -EBADF;
+    if (const int error = failure(Call::send); error != 0) return error;
     if (!socket.send_errors.empty()) {
       const int error = socket.send_errors.front();
       socket.send_errors.pop_front();
@@ -135,6 +149,7 @@ class ScriptedDatagrams : public Engine {
 
   int receive_messages(int fd, std::span<mmsghdr> messages) override {
     ScriptedSocket& socket = sockets_[fd];
+    if (const int error = failure(Call::receive); error != 0) return error;
     if (!socket.receive_errors.empty()) {
       const int error = socket.receive_errors.front();
       socket.receive_errors.pop_front();
@@ -149,17 +164,20 @@ class ScriptedDatagrams : public Engine {
   }
 
   int open_socket(int, int, int) override {
+    if (const int error = failure(Call::open_socket); error != 0) return error;
     if (socket_error != 0) return -socket_error;
     if (open_count() >= sockets_max) return -EMFILE;
     sockets_[next_fd_] = {};
     return next_fd_++;
   }
   int connect_datagram(int fd, const SocketAddress& address) override {
+    if (const int error = failure(Call::connect); error != 0) return error;
     if (connect_error != 0) return -connect_error;
     sockets_[fd].peer = address.endpoint();
     return 0;
   }
   int set_option(int fd, int level, int option, int value) override {
+    if (const int error = failure(Call::set_option); error != 0) return error;
     sockets_[fd].options[{level, option}] = value;
     return 0;
   }
@@ -172,6 +190,13 @@ class ScriptedDatagrams : public Engine {
     short events;
     bool cancelled;
   };
+
+  /// -errno of the call that is made now, or 0.
+  int failure(Call call) {
+    if (++call_count_ != failing_call_) return 0;
+    const auto error = failing_errors_.find(call);
+    return error != failing_errors_.end() ? error->second : 0;
+  }
 
   bool ready(const Wait& wait) {
     const ScriptedSocket& socket = sockets_[wait.fd];
@@ -264,6 +289,9 @@ class ScriptedDatagrams : public Engine {
 
   std::map<int, ScriptedSocket> sockets_;
   std::vector<Wait> waits_;
+  std::uint64_t failing_call_ = 0;
+  std::map<Call, int> failing_errors_;
+  std::uint64_t call_count_ = 0;
   int next_fd_ = kFirstFd;
 };
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -883,6 +884,60 @@ TEST_P(MoveTest, StaysWhereTheOtherLoopHasEnded) {
   client.to_relay = "hello";
   relay.advance(200);
   EXPECT_EQ(relay.backend().from_relay, "hello");
+}
+
+// Bytes are on their way in both directions at each move.
+TEST_P(MoveTest, EveryCallMayFail) {
+  const auto play = [this](ScriptedRelay& relay) {
+    mailbox_.close();
+    ASSERT_TRUE(mailbox_.open());
+    Peer& client = relay.connect_through();
+    client.to_relay = std::string(100'000, 'a');
+    for (Peer* backend : relay.engine.opened()) {
+      backend->room = 30'000;
+      backend->to_relay = std::string(100'000, 'b');
+    }
+    client.room = 30'000;
+    relay.run();
+    move(relay);
+    client.room = ScriptedEngine::kUnlimited;
+    client.fin = true;
+    // What could not be accepted or dialled is tried again.
+    for (int i = 0; i < 3; ++i) {
+      for (Peer* backend : relay.engine.opened()) {
+        backend->room = ScriptedEngine::kUnlimited;
+        backend->fin = true;
+      }
+      relay.run();
+      relay.advance(10'000);
+    }
+  };
+  std::uint64_t calls = 0;
+  {
+    ScriptedRelay relay(settings());
+    play(relay);
+    calls = relay.engine.calls();
+    ASSERT_EQ(relay.backends(), 1U);
+    EXPECT_EQ(relay.backend().from_relay.size(), 100'000U);
+    stop(relay);
+  }
+  const std::map<Call, int> errors = {
+      {Call::accept, -EMFILE},       {Call::connect, -ECONNREFUSED},
+      {Call::receive, -ECONNRESET},  {Call::send, -EPIPE},
+      {Call::splice, -EIO},          {Call::shutdown_write, -ENOTCONN},
+      {Call::open_socket, -ENOBUFS}, {Call::set_option, -EINVAL},
+      {Call::open_pipe, -EMFILE}};
+  for (std::uint64_t number = 1; number <= calls; ++number) {
+    SCOPED_TRACE(number);
+    ScriptedRelay relay(settings());
+    relay.engine.fail_call(number, errors);
+    play(relay);
+    EXPECT_EQ(relay.counters().connections_open, 0U) << "a connection is stuck";
+    for (const Peer* backend : relay.engine.opened()) EXPECT_TRUE(backend->closed);
+    EXPECT_EQ(relay.shared.stalled_bytes, 0U);
+    stop(relay);
+    if (HasFailure()) return;
+  }
 }
 
 }  // namespace
