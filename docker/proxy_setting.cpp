@@ -138,17 +138,31 @@ Result<void> check_daemon(const std::string& config, const std::optional<DaemonT
   return {};
 }
 
-/// Whether the daemon has read the file as it is now.
-bool is_older_than_file(const RunningDaemon& daemon, const std::string& config) {
+/// When the file became what it is, by the clock that dates files. Where it is not there, its
+/// directory tells when it went, unless what changed the directory last is still in it: a daemon
+/// that starts for the first time leaves its key there.
+std::optional<std::chrono::nanoseconds> last_change(const std::string& config) {
+  const auto since_epoch = [](const timespec& time) {
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  };
   struct stat facts{};
-  // The directory tells of a file that is gone.
-  if (::stat(config.c_str(), &facts) < 0 &&
-      ::stat(std::filesystem::path(config).parent_path().c_str(), &facts) < 0) {
-    return false;
+  if (::stat(config.c_str(), &facts) == 0) return since_epoch(facts.st_mtim);
+  const std::filesystem::path directory = std::filesystem::path(config).parent_path();
+  if (::stat(directory.c_str(), &facts) < 0) return std::nullopt;
+  const auto changed = since_epoch(facts.st_mtim);
+  std::error_code code;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
+    if (::lstat(entry.path().c_str(), &facts) == 0 && since_epoch(facts.st_ctim) >= changed) {
+      return std::nullopt;
+    }
   }
-  const auto changed =
-      std::chrono::seconds(facts.st_mtim.tv_sec) + std::chrono::nanoseconds(facts.st_mtim.tv_nsec);
-  return daemon.started.time_since_epoch() < changed;
+  return changed;
+}
+
+/// Whether the file has changed since the daemon has read it.
+bool is_older_than_file(const RunningDaemon& daemon, const std::string& config) {
+  const auto changed = last_change(config);
+  return changed && daemon.started.time_since_epoch() < *changed;
 }
 
 std::string daemon_text(const std::optional<RunningDaemon>& daemon, const std::string& config) {

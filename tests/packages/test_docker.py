@@ -15,6 +15,8 @@ def daemon(machine, deb, tmp_path):
     if not shutil.which("dockerd"):
         pytest.skip("no dockerd is installed")
     machine.dpkg("--no-triggers", "--install", deb)
+    # A daemon that starts for the first time changes its directory.
+    machine.run("rm", "-rf", "/etc/docker")
     try:
         made = Daemon(machine, None, tmp_path / "log")
     except DaemonUnavailable as error:
