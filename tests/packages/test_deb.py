@@ -43,6 +43,8 @@ def test_upgrade_and_removal_leave_nothing_behind(machine, deb, tmp_path):
     assert "0.0.1" not in machine.run("dpkg-query", "--show", "fairlead").stdout
     assert "/usr/bin/fairlead-proxy" in machine.left_over()
     assert "/usr/share/fairlead-was-here" not in machine.left_over()
+    machine.run("systemctl", "--root=/", "enable", "fairlead-net", "fairlead-proxy@8080.socket",
+                "fairlead-net-reload@firewalld")
     machine.dpkg("--no-triggers", "--remove", "fairlead")
     machine.dpkg("--no-triggers", "--purge", "fairlead")
     assert machine.left_over() == set()

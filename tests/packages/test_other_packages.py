@@ -70,7 +70,7 @@ def test_rpm_is_installed_upgraded_and_removed(machine, packages, rpm, tmp_path)
     machine.run("cp", "/run/daemon.json", "/etc/docker/daemon.json")
     asked()
     rpm_does("--erase", "fairlead")
-    assert asked() == ["stop fairlead-net.service fairlead-net-reload.service",
+    assert asked() == ["stop fairlead-net.service fairlead-net-reload@*.service",
                        "stop fairlead-proxy@*.socket fairlead-proxy@*.service", "daemon-reload"]
     kept_by_rpm = {path for path in machine.left_over() if "/.rpmdb" in path}
     assert machine.left_over() - before - kept_by_rpm == set()
@@ -82,4 +82,5 @@ def test_rpm_owns_no_directory_of_others(rpm):
     lines = [line.split() for line in listed.splitlines()]
     assert {(line[2], line[3]) for line in lines} == {("root", "root")}
     assert {line[-1] for line in lines if line[0].startswith("d")} == {
+        "/usr/lib/systemd/system/fairlead-net-reload@firewalld.service.d",
         "/usr/share/doc/fairlead", "/usr/share/doc/fairlead/examples"}

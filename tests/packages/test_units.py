@@ -20,14 +20,14 @@ _HERE = pathlib.Path(__file__).parent
 
 def test_verify_finds_nothing(installed):
     for unit in ("fairlead-proxy@web.service", "fairlead-proxy@8080.socket", "fairlead-net.service",
-                 "fairlead-net-reload.service"):
+                 "fairlead-net-reload@nftables.service", "fairlead-net-reload@firewalld.service"):
         verified = installed.run("systemd-analyze", "verify", f"{UNITS}/{unit}", check=False)
         complaints = [line for line in verified.stderr.splitlines() if "fairlead" in line]
         assert (verified.returncode, complaints) == (0, []), unit
 
 
 @pytest.mark.parametrize("unit, exposure", [("fairlead-proxy@", 20), ("fairlead-net", 60),
-                                            ("fairlead-net-reload", 60)])
+                                            ("fairlead-net-reload@", 60)])
 def test_exposure_is_low(installed, unit, exposure):
     """Of 100; a service that forbids nothing has 96. Who changes the network has to be root."""
     installed.run("systemd-analyze", "security", "--offline=true", f"--threshold={exposure}",
@@ -116,7 +116,7 @@ def test_containers_are_entered_with_what_the_example_adds(installed, container,
         assert proxy.wait(timeout=10) == 0
 
 
-@pytest.mark.parametrize("unit", ["fairlead-net", "fairlead-net-reload"])
+@pytest.mark.parametrize("unit", ["fairlead-net", "fairlead-net-reload@"])
 def test_networks_are_made_with_what_their_units_forbid(installed, unit):
     shutil.copy(_HERE / "under_unit.py", installed.path("/run"))
     unit = f"{UNITS}/{unit}.service"
