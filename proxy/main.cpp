@@ -125,6 +125,7 @@ Result<std::unique_ptr<Proxy>> start_for_docker(const DockerCommandLine& line) {
   if (const auto isolated = isolate(isolation_for(*options, **proxy)); !isolated) {
     return std::unexpected(isolated.error());
   }
+  (*proxy)->settle();
   return proxy;
 }
 
@@ -234,6 +235,7 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
   if (const auto isolated = isolate(isolation_for(options, **proxy)); !isolated) {
     return std::unexpected(isolated.error());
   }
+  (*proxy)->settle();
   if (takeover) {
     // Only now can nothing go wrong any more.
     if (const auto confirmed = takeover->confirm(); !confirmed) {

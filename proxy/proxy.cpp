@@ -179,6 +179,11 @@ Result<void> Proxy::offer_handover(const std::string& path) {
   return {};
 }
 
+void Proxy::settle() {
+  if (metrics_) metrics_->settle();
+  if (handover_) handover_->settle();
+}
+
 bool Proxy::is_finished() {
   if (signals_.stop_signal() == 0 && !handed_over_) return false;
   if (drain_.duration_ms() == 0 || signals_.is_urgent()) return true;

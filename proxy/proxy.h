@@ -51,6 +51,10 @@ class Proxy final : private DeadlineList::Owner {
   /// Lets a new proxy take over the sockets from now on, by way of `path`.
   Result<void> offer_handover(const std::string& path);
 
+  /// Keeps the paths it listens at. Before that they go back, when it is destroyed, to whoever had
+  /// them.
+  void settle();
+
   /// Until SIGINT or SIGTERM, or a handover; SIGUSR1 logs the counters. On return nothing is in
   /// flight.
   void run();

@@ -39,6 +39,10 @@ class MetricsServer final : private Handler, private DeadlineList::Owner {
 
   /// To be handed over with the published ports; -1: a UNIX socket, whose path changes hands.
   int socket() const { return tcp_.get(); }
+  /// Nothing can fail any more. Before that whoever had the path gets it back.
+  void settle() {
+    if (file_) file_->settle();
+  }
   /// Another process answers from now on. Call once.
   void retire();
 

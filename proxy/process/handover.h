@@ -57,6 +57,9 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
   HandoverOffer& operator=(const HandoverOffer&) = delete;
   ~HandoverOffer();
 
+  /// Nothing can fail any more. Before that whoever had the path gets it back.
+  void settle() { file_.settle(); }
+
  private:
   static constexpr Tag kAccept = 0;
   static constexpr Tag kPeer = 1;

@@ -1,5 +1,6 @@
 #include "proxy/process/socket_file.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +18,10 @@ namespace {
 
 constexpr const char* kNewSuffix = ".new";
 
+bool exchange(const std::string& one, const std::string& other) {
+  return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0;
+}
+
 }  // namespace
 
 Result<SocketFile> SocketFile::listen(const std::string& path, int type, mode_t mode) {
@@ -33,16 +38,19 @@ Result<SocketFile> SocketFile::listen(const std::string& path, int type, mode_t 
   const int bind_error = errno;
   ::umask(mask);
   if (bound < 0) return failed("bind " + fresh, bind_error);
-  if (::listen(socket.get(), INT_MAX) < 0 || ::rename(fresh.c_str(), path.c_str()) < 0) {
+  const bool listens = ::listen(socket.get(), INT_MAX) == 0;
+  if (listens && exchange(fresh, path)) return SocketFile(path, fresh, std::move(socket));
+  // Nobody had it, or the file system cannot exchange.
+  if (!listens || ::rename(fresh.c_str(), path.c_str()) < 0) {
     const int reason = errno;
     ::unlink(fresh.c_str());
     return failed("listen at " + path, reason);
   }
-  return SocketFile(path, std::move(socket));
+  return SocketFile(path, {}, std::move(socket));
 }
 
-SocketFile::SocketFile(std::string path, FileDescriptor socket)
-    : path_(std::move(path)), socket_(std::move(socket)) {
+SocketFile::SocketFile(std::string path, std::string displaced, FileDescriptor socket)
+    : path_(std::move(path)), displaced_(std::move(displaced)), socket_(std::move(socket)) {
   struct stat facts{};
   if (::lstat(path_.c_str(), &facts) == 0) {
     device_ = facts.st_dev;
@@ -52,6 +60,7 @@ SocketFile::SocketFile(std::string path, FileDescriptor socket)
 
 SocketFile::SocketFile(SocketFile&& other) noexcept
     : path_(std::exchange(other.path_, {})),
+      displaced_(std::exchange(other.displaced_, {})),
       socket_(std::move(other.socket_)),
       device_(other.device_),
       inode_(other.inode_) {}
@@ -59,9 +68,19 @@ SocketFile::SocketFile(SocketFile&& other) noexcept
 SocketFile::~SocketFile() {
   if (path_.empty()) return;
   struct stat facts{};
-  if (::lstat(path_.c_str(), &facts) == 0 && facts.st_dev == device_ && facts.st_ino == inode_) {
-    ::unlink(path_.c_str());
+  if (::lstat(path_.c_str(), &facts) < 0 || facts.st_dev != device_ || facts.st_ino != inode_) {
+    return;
   }
+  if (displaced_.empty()) {
+    ::unlink(path_.c_str());
+  } else {
+    ::rename(displaced_.c_str(), path_.c_str());
+  }
+}
+
+void SocketFile::settle() {
+  if (!displaced_.empty()) ::unlink(displaced_.c_str());
+  displaced_.clear();
 }
 
 }  // namespace fairlead

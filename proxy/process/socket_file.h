@@ -18,8 +18,9 @@ inline constexpr std::size_t kSocketPathMax = 100;
 class SocketFile {
  public:
   /// Listens at `path`, which becomes the new socket's at once, whoever had it before: nobody who
-  /// connects meets a gap. `type` as in socket(2), non-blocking and close-on-exec are added; `mode`
-  /// is the file's. The error names the path.
+  /// connects meets a gap. Until settle() whoever had it gets it back when this is destroyed, and
+  /// is found at `path`.new meanwhile. `type` as in socket(2), non-blocking and close-on-exec are
+  /// added; `mode` is the file's. The error names the path.
   static Result<SocketFile> listen(const std::string& path, int type, mode_t mode);
 
   SocketFile(SocketFile&& other) noexcept;
@@ -27,15 +28,20 @@ class SocketFile {
   /// Removes the path, if it is still its own.
   ~SocketFile();
 
+  /// Whoever had the path before has no more use for it.
+  void settle();
+
   /// Who gives up listening may take it from here.
   FileDescriptor& socket() { return socket_; }
   const FileDescriptor& socket() const { return socket_; }
   const std::string& path() const { return path_; }
 
  private:
-  SocketFile(std::string path, FileDescriptor socket);
+  SocketFile(std::string path, std::string displaced, FileDescriptor socket);
 
   std::string path_;
+  /// Where the socket is that had the path before, if one had.
+  std::string displaced_;
   FileDescriptor socket_;
   dev_t device_ = 0;
   ino_t inode_ = 0;

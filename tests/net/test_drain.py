@@ -240,6 +240,26 @@ def test_a_new_one_that_fails_changes_nothing(launch, port, backend, tmp_path, e
     assert old.wait() == 0
 
 
+def test_the_paths_come_back_from_a_new_one_that_fails_late(launch, port, backend, tmp_path, engine):
+    """It may not become another user, which it tries when everything else is there."""
+    path, metrics = tmp_path / "handover", tmp_path / "metrics"
+    options = ["--handover", str(path), "--metrics", f"unix:{metrics}"]
+    old = publish(launch, port, backend, *options)
+    old.idle_sockets += 1
+    before = [os.stat(name).st_ino for name in (path, metrics)]
+    ended = run_to_end("-p", f"127.0.0.1:{port}:127.0.0.1:{tcp.address(backend)[1]}",
+                       *options, "--engine", engine, "--user", "65534:65534",
+                       wrapper=["setpriv", "--bounding-set=-setgid", "--inh-caps=-setgid"])
+    assert ended.code == 1 and "setgroups" in ended.stderr
+    old.wait_for_log("the new proxy has failed, this one goes on")
+    assert [os.stat(name).st_ino for name in (path, metrics)] == before
+    assert sorted(tmp_path.iterdir()) == [path, metrics]
+    new = publish(launch, port, backend, *options)
+    new.idle_sockets += 1
+    assert old.wait() == 0
+    assert sorted(tmp_path.iterdir()) == [path, metrics]
+
+
 def test_ports_may_change_with_the_replacement(launch, backend, tmp_path):
     gone, kept, added = next_port(), next_port(), next_port()
     container = f"127.0.0.1:{tcp.address(backend)[1]}"

@@ -17,6 +17,8 @@
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
+#include <optional>
 #include <string>
 
 #include "proxy/engine/engine.h"
@@ -25,6 +27,7 @@
 #include "proxy/process/resource_limits.h"
 #include "proxy/process/sd_notify.h"
 #include "proxy/process/signals.h"
+#include "proxy/process/socket_file.h"
 #include "proxy/process/standard_streams.h"
 #include "proxy/process/status_pipe.h"
 
@@ -54,6 +57,64 @@ TEST(ListenFds, ErrorNamesTheVariable) {
   }
   EXPECT_EQ(listen_fds("self", "1", 42).error().message,
             "LISTEN_PID \"self\": accepted: a process id");
+}
+
+class SocketFileTest : public ::testing::Test {
+ protected:
+  SocketFileTest() { std::filesystem::create_directory(directory_); }
+  ~SocketFileTest() override { std::filesystem::remove_all(directory_); }
+
+  SocketFile listen() { return SocketFile::listen(path_, SOCK_STREAM, 0600).value(); }
+  /// Whether `file` is who is reached at the path.
+  bool is_reached(const SocketFile& file) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof address.sun_path - 1);
+    const FileDescriptor client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
+      return false;
+    }
+    return FileDescriptor(::accept4(file.socket().get(), nullptr, nullptr, SOCK_CLOEXEC)).get() >=
+           0;
+  }
+  std::size_t files() {
+    return static_cast<std::size_t>(
+        std::distance(std::filesystem::directory_iterator(directory_), {}));
+  }
+
+  std::string directory_ = ::testing::TempDir() + "socket_file." + std::to_string(::getpid());
+  std::string path_ = directory_ + "/path";
+};
+
+TEST_F(SocketFileTest, IsGoneAtTheEnd) {
+  {
+    const SocketFile file = listen();
+    EXPECT_TRUE(is_reached(file));
+  }
+  EXPECT_EQ(files(), 0U);
+}
+
+TEST_F(SocketFileTest, ThePathGoesToTheNext) {
+  std::optional<SocketFile> first(listen());
+  SocketFile second = listen();
+  second.settle();
+  EXPECT_TRUE(is_reached(second));
+  first.reset();
+  EXPECT_TRUE(is_reached(second));
+  EXPECT_EQ(files(), 1U);
+}
+
+TEST_F(SocketFileTest, ThePathComesBackFromOneThatFails) {
+  {
+    const SocketFile first = listen();
+    {
+      const SocketFile second = listen();
+      EXPECT_TRUE(is_reached(second));
+    }
+    EXPECT_TRUE(is_reached(first));
+    EXPECT_EQ(files(), 1U);
+  }
+  EXPECT_EQ(files(), 0U);
 }
 
 /// A datagram socket under a name, as a service manager has it.
