@@ -197,7 +197,9 @@ void Proxy::begin_drain() {
   draining_ = true;
   log_info(fmt::format("drain {}: {} connections have {} s to end", stop_reason(),
                        shared_.connections_open.load(), drain_.duration_ms() / 1000));
-  for (const auto& listener : listeners_) listener->retire();
+  // A new proxy has the queues, too.
+  const auto queue = handed_over_ ? Listener::Queue::left : Listener::Queue::served;
+  for (const auto& listener : listeners_) listener->retire(queue);
   loop_.deadlines.add(drain_);
   loop_.deadlines.add(replies_);
   drain_.set(drain_end_, engine_->now());

@@ -1,6 +1,7 @@
 #include "proxy/engine/engine.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <time.h>
 
 #include <array>
@@ -8,7 +9,7 @@
 #include <utility>
 
 // syscalls: sendto sendmsg recvmsg recvmmsg splice shutdown setsockopt socket connect pipe2 fcntl
-// syscalls: getpeername getsockname
+// syscalls: getpeername getsockname accept4 poll|ppoll
 // syscalls[container_netns]: bind
 
 namespace fairlead {
@@ -75,7 +76,16 @@ ssize_t Engine::splice(int from, int to, std::size_t size_max) {
   return checked(::splice(from, nullptr, to, nullptr, size_max, SPLICE_F_NONBLOCK));
 }
 
+int Engine::accept_waiting(int listener) {
+  return checked(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
 int Engine::shutdown_write(int fd) { return checked(::shutdown(fd, SHUT_WR)); }
+
+short Engine::ready_events(int fd, short events) {
+  pollfd look{.fd = fd, .events = events, .revents = 0};
+  return ::poll(&look, 1, 0) == 1 ? static_cast<short>(look.revents & events) : short{0};
+}
 
 void Engine::reset_on_close(int fd) {
   const linger at_once{.l_onoff = 1, .l_linger = 0};

@@ -115,6 +115,10 @@ class Engine {
   /// and give its leases back.
   virtual bool buffers_scarce(BufferSize size) const = 0;
 
+  /// Operations have completed that no turn has told of yet, so that what they have received is to
+  /// be found nowhere else.
+  virtual bool is_behind() { return false; }
+
   /// Gives the memory of the receive buffers back to the system. Does nothing while any is lent.
   virtual void release_buffers() {}
 
@@ -132,8 +136,13 @@ class Engine {
   /// Never waits for either side and never sets SPLICE_F_MORE, which holds the last bytes back for
   /// up to 200 ms when nothing follows.
   virtual ssize_t splice(int from, int to, std::size_t size_max);
+  /// accept4(2) of a client that waits already; -EAGAIN when none does. Non-blocking and
+  /// close-on-exec; the caller owns it.
+  virtual int accept_waiting(int listener);
   /// shutdown(fd, SHUT_WR).
   virtual int shutdown_write(int fd);
+  /// Those of `events` (poll(2)) that hold at this moment.
+  virtual short ready_events(int fd, short events);
   /// Makes the coming close() send a reset instead of a FIN (SO_LINGER with time 0).
   virtual void reset_on_close(int fd);
   /// socket(2), non-blocking and close-on-exec; the caller owns it.

@@ -80,6 +80,7 @@ class IoUringEngine final : public Engine {
   bool buffers_scarce(BufferSize size) const override {
     return size == BufferSize::small ? small_buffers_.scarce() : large_buffers_.scarce();
   }
+  bool is_behind() override { return ring_.has_events(); }
   void release_buffers() override;
 
  private:

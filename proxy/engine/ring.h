@@ -44,7 +44,10 @@ class Ring {
   /// is left out when there is nothing to submit and completions are there already.
   void enter(bool wait, std::optional<TimeMs> timeout_ms);
 
-  bool has_events() { return ::io_uring_cq_ready(&ring_) > 0; }
+  /// In the ring, or with the kernel until there is room.
+  bool has_events() {
+    return ::io_uring_cq_ready(&ring_) > 0 || ::io_uring_cq_has_overflow(&ring_);
+  }
 
   /// Takes completions out of the ring, as many as fit.
   std::span<Event> take_events(std::span<Event> space);

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "proxy/mapping/endpoint.h"
@@ -24,8 +25,12 @@ class Listener {
   /// Begins to serve. Call once; before it nothing is read from the socket.
   virtual void start() = 0;
 
+  /// What becomes of clients who wait in a socket's queue when it is given up: they are served, a
+  /// few thousand at most, or left to another process that listens at the same socket.
+  enum class Queue : std::uint8_t { served, left };
+
   /// Takes no more clients; those there are stay. Call once.
-  virtual void retire() = 0;
+  virtual void retire(Queue queue) = 0;
 
   /// What it listens at; -1 when it has let go of it.
   virtual int socket() const = 0;

@@ -38,7 +38,7 @@ void SctpListener::start() {
   accept();
 }
 
-void SctpListener::retire() {
+void SctpListener::retire(Queue) {
   retired_ = true;
   if (accepting_) {
     engine().cancel(*this, kAccept);

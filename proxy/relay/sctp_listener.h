@@ -25,7 +25,8 @@ class SctpListener final : public Listener, private Handler, private DeadlineLis
   ~SctpListener() override;
 
   void start() override;
-  void retire() override;
+  /// The queue is left: an association in it is reset.
+  void retire(Queue queue) override;
   int socket() const override { return socket_.get(); }
 
   // For connections.

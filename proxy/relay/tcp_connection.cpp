@@ -185,6 +185,28 @@ void TcpConnection::on_deadline() {
 
 void TcpConnection::on_quiet() {
   if (closing_) return;
+  if (can_go_on()) {
+    relay_->judge_later(*this);
+  } else {
+    end_quiet();
+  }
+}
+
+bool TcpConnection::can_go_on() {
+  Engine& engine = relay_->engine();
+  if (engine.is_behind()) return true;
+  for (const Side side : {kClient, kBackend}) {
+    const Reading reading = directions_[side].reading;
+    short events = 0;
+    if (reading == Reading::receiving || reading == Reading::polling) events |= POLLIN;
+    if (in_flight(writable(side))) events |= POLLOUT;
+    if (events != 0 && engine.ready_events(fd(side), events) != 0) return true;
+  }
+  return false;
+}
+
+void TcpConnection::end_quiet() {
+  if (closing_) return;
   ++client_.counters.connections_timed_out;
   relay_->log_quiet(fmt::format(
       "{}connection of {} to {} is ended: nothing has passed for too long",

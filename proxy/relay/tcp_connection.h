@@ -61,8 +61,10 @@ class TcpConnection final : public Handler,
   /// Its deadline has passed: the backend's answer is overdue, or a socket has not been read for a
   /// while.
   void on_deadline();
-  /// Nothing has passed for too long.
+  /// Nothing has passed for too long, as far as the relay has looked.
   void on_quiet();
+  /// Nothing has passed for too long.
+  void end_quiet();
   /// Memory is short: takes back requests for much at a time.
   void on_frugal();
 
@@ -116,6 +118,8 @@ class TcpConnection final : public Handler,
   };
 
   int fd(Side side) const { return (side == kClient ? client_.socket : backend_).get(); }
+  /// Bytes have come, or room for them, of which nobody has told it yet.
+  bool can_go_on();
   bool in_flight(Tag tag) const { return (in_flight_ & (1U << tag)) != 0; }
   void started(Tag tag) { in_flight_ = static_cast<std::uint8_t>(in_flight_ | (1U << tag)); }
 

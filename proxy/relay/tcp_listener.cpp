@@ -29,8 +29,14 @@ void TcpListener::start() {
                           accepting_all_ ? Repeat::until_stopped : Repeat::once);
 }
 
-void TcpListener::retire() {
+void TcpListener::retire(Queue queue) {
   retired_ = true;
+  // The kernel resets whoever is in the queue when the socket is closed.
+  for (int count = 0; queue == Queue::served && !paused_ && count < kLastClientsMax; ++count) {
+    FileDescriptor client(relay_->engine().accept_waiting(socket_.get()));
+    if (!client) break;
+    welcome({.socket = std::move(client), .counters = counters_});
+  }
   if (accepting_) {
     relay_->engine().cancel(*this, kAccept);
   } else {

@@ -15,7 +15,7 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
               Counters& counters);
 
   void start() override;
-  void retire() override;
+  void retire(Queue queue) override;
   int socket() const override { return socket_.get(); }
 
  private:
@@ -25,6 +25,8 @@ class TcpListener final : public Listener, private Handler, private Acceptor {
   /// the backlog (net.core.somaxconn, 4096 by default) would otherwise be accepted all at once, and
   /// hold the descriptors that their connections to the backend need.
   static constexpr std::size_t kRoomForAll = 4096;
+  /// So many are taken from the queue at the end: nobody can hold it up by coming for ever.
+  static constexpr int kLastClientsMax = 4096;
 
   void on_completion(Completion completion) override;
   const Endpoint& host() const override { return host_; }

@@ -32,15 +32,18 @@ TcpRelay::TcpRelay(Loop& loop)
       unread_(*this, kUnreadMs),
       idle_(quiet_owner_, loop.settings.idle_timeout_ms),
       half_closed_(quiet_owner_, loop.settings.half_closed_timeout_ms),
+      judged_(judged_owner_, kJudgeMs),
       retries_(*this, kRetryMs),
       spare_(*this, kSpareMs) {
-  for (DeadlineList* list : {&connecting_, &unread_, &idle_, &half_closed_, &retries_, &spare_})
+  for (DeadlineList* list :
+       {&connecting_, &unread_, &idle_, &half_closed_, &judged_, &retries_, &spare_})
     loop_.deadlines.add(*list);
 }
 
 TcpRelay::~TcpRelay() {
   connections_.clear_and_dispose([](TcpConnection* connection) { delete connection; });
-  for (DeadlineList* list : {&connecting_, &unread_, &idle_, &half_closed_, &retries_, &spare_}) {
+  for (DeadlineList* list :
+       {&connecting_, &unread_, &idle_, &half_closed_, &judged_, &retries_, &spare_}) {
     loop_.deadlines.remove(*list);
   }
 }
@@ -269,6 +272,14 @@ void TcpRelay::take_over_quiet(TcpConnection& connection) {
 
 void TcpRelay::QuietOwner::on_deadline(Deadline& deadline) {
   static_cast<QuietDeadline&>(deadline).connection.on_quiet();
+}
+
+void TcpRelay::judge_later(TcpConnection& connection) {
+  judged_.set(connection.quiet(), engine().now());
+}
+
+void TcpRelay::JudgedOwner::on_deadline(Deadline& deadline) {
+  static_cast<QuietDeadline&>(deadline).connection.end_quiet();
 }
 
 void TcpRelay::watch_later(TcpConnection& connection) { unread_.set(connection, engine().now()); }

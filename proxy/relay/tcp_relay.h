@@ -120,6 +120,10 @@ class TcpRelay final : private DeadlineList::Owner {
   void touch(TcpConnection& connection);
   /// Nothing has passed since the connection was put off on the loop that it comes from.
   void take_over_quiet(TcpConnection& connection);
+  /// Calls connection.end_quiet() in kJudgeMs, unless something passes: whoever was stopped for a
+  /// while (SIGSTOP, a virtual machine that slept) finds that time is over for connections whose
+  /// bytes are waiting.
+  void judge_later(TcpConnection& connection);
   /// Calls connection.on_deadline() in kUnreadMs.
   void watch_later(TcpConnection& connection);
   void log_refused(std::string_view message);
@@ -131,9 +135,13 @@ class TcpRelay final : private DeadlineList::Owner {
   static constexpr TimeMs kUnreadMs = 100;
   static constexpr TimeMs kRetryMs = 100;
   static constexpr TimeMs kSpareMs = 1'000;
+  static constexpr TimeMs kJudgeMs = 1'000;
   static constexpr std::size_t kBacklogsKept = 64;
 
   struct QuietOwner final : DeadlineList::Owner {
+    void on_deadline(Deadline& deadline) override;
+  };
+  struct JudgedOwner final : DeadlineList::Owner {
     void on_deadline(Deadline& deadline) override;
   };
 
@@ -169,6 +177,8 @@ class TcpRelay final : private DeadlineList::Owner {
   QuietOwner quiet_owner_;
   DeadlineList idle_;
   DeadlineList half_closed_;
+  JudgedOwner judged_owner_;
+  DeadlineList judged_;
   DeadlineList retries_;
   DeadlineList spare_;
   Deadline retry_;

@@ -87,7 +87,7 @@ void UdpListener::start() {
   wait();
 }
 
-void UdpListener::retire() {
+void UdpListener::retire(Queue) {
   retired_ = true;
   port_.loop.engine.cancel(*this, kReadable);
 }

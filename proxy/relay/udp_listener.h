@@ -23,7 +23,7 @@ class UdpListener final : public Listener, private Handler {
   /// Sets the options that the relay needs, also on a socket that another program made.
   void start() override;
   /// Sessions still send replies through the socket.
-  void retire() override;
+  void retire(Queue queue) override;
   int socket() const override { return port_.socket.get(); }
 
  private:

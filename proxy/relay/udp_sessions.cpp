@@ -20,6 +20,7 @@
 
 #include <fmt/format.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -202,7 +203,15 @@ void UdpSessions::touch(UdpSession& session) {
   in_order_of_use_.set(session, loop_.engine.now());
 }
 
-void UdpSessions::on_deadline(Deadline& deadline) { end(static_cast<UdpSession&>(deadline)); }
+void UdpSessions::on_deadline(Deadline& deadline) {
+  auto& session = static_cast<UdpSession&>(deadline);
+  // Who was stopped for a while (SIGSTOP) has replies waiting that nobody has looked at.
+  if (loop_.engine.ready_events(session.backend_fd(), POLLIN) != 0) {
+    touch(session);
+  } else {
+    end(session);
+  }
+}
 
 void UdpSessions::evict_down_to(std::size_t count) {
   while (size() > count) {

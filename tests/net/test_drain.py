@@ -62,6 +62,24 @@ def test_connections_go_on_and_clients_are_refused(launch, port, backend):
     proxy.check_log()
 
 
+def test_who_waits_to_be_accepted_is_served(launch, port, backend):
+    """With so little room for connections they are accepted one at a time."""
+    proxy = publish(launch, port, backend, "--drain", 60, "--max-connections", 100)
+    proxy.send_signal(signal.SIGSTOP)
+    clients = [tcp.connect("127.0.0.1", port) for _ in range(20)]
+    proxy.send_signal(signal.SIGTERM)
+    proxy.send_signal(signal.SIGCONT)
+    servers = [tcp.accept(backend) for _ in clients]
+    wait_until(lambda: refuses(port), "still accepting")
+    for client in clients:
+        client.sendall(b"hello")
+    for server in servers:
+        assert tcp.receive_exactly(server, 5) == b"hello"
+    for end in (*clients, *servers):
+        end.close()
+    assert proxy.wait() == 0
+
+
 def test_their_time_is_limited(launch, port, backend):
     proxy = publish(launch, port, backend, "--drain", 1)
     client, server = pair(port, backend)

@@ -310,6 +310,28 @@ def test_stopped_and_continued_in_mid_transfer(launch):
         container.close()
 
 
+def test_stopped_for_longer_than_a_connection_may_be_idle(launch, relay):
+    """The time is over, but what has come in the meantime is looked at first."""
+    published = PublishedTcp(launch, options=["-idle-timeout", "1"])
+    used, idle = [published.open() for _ in range(50)], published.open()
+    for client, server in used:
+        tcp.exchange(client, server)
+    published.proxy.send_signal(signal.SIGSTOP)
+    for client, server in used:
+        client.sendall(b"are you there")
+        server.sendall(b"I am")
+    time.sleep(1.2)
+    published.proxy.send_signal(signal.SIGCONT)
+    for client, server in used:
+        assert tcp.receive_exactly(server, 13) == b"are you there"
+        assert tcp.receive_exactly(client, 4) == b"I am"
+    for end in idle:
+        tcp.expect_reset(end)
+    for pair in (*used, idle):
+        for end in pair:
+            end.close()
+
+
 def test_a_clock_that_is_ten_years_ahead(launch):
     """Timers go by the monotonic clock, which nobody can set while the proxy runs; here it is that
     of a host that has been up for ten years."""

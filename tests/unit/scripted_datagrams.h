@@ -176,6 +176,9 @@ class ScriptedDatagrams : public Engine {
     sockets_[fd].peer = address.endpoint();
     return 0;
   }
+  short ready_events(int fd, short events) override {
+    return static_cast<short>(sockets_[fd].arrivals.empty() ? 0 : events & POLLIN);
+  }
   int set_option(int fd, int level, int option, int value) override {
     if (const int error = failure(Call::set_option); error != 0) return error;
     sockets_[fd].options[{level, option}] = value;

@@ -196,7 +196,7 @@ std::optional<Completion> ScriptedEngine::try_complete(Operation& operation) {
   if (operation.is_wait) return try_wait(operation, *on.peer);
   switch (operation.call) {
     case Call::accept:
-      return try_accept(operation, on);
+      return try_accept(operation.repeat, on);
     case Call::connect:
       return try_connect(*on.peer);
     default:
@@ -204,14 +204,14 @@ std::optional<Completion> ScriptedEngine::try_complete(Operation& operation) {
   }
 }
 
-std::optional<Completion> ScriptedEngine::try_accept(const Operation& operation, Socket& listener) {
+std::optional<Completion> ScriptedEngine::try_accept(Repeat repeat, Socket& listener) {
   if (listener.pending.empty()) return std::nullopt;
   if (const int error = scripted_error(Call::accept); error != 0) {
     return Completion{.result = error};
   }
   const int fd = listener.pending.front().release();
   listener.pending.pop_front();
-  return Completion{.result = fd, .more = operation.repeat == Repeat::until_stopped};
+  return Completion{.result = fd, .more = repeat == Repeat::until_stopped};
 }
 
 std::optional<Completion> ScriptedEngine::try_connect(Peer& peer) {
@@ -246,19 +246,31 @@ std::optional<Completion> ScriptedEngine::try_receive(Operation& operation, Peer
                     .lease = pool.lend(size)};
 }
 
-std::optional<Completion> ScriptedEngine::try_wait(const Operation& operation,
-                                                   const Peer& peer) const {
-  int revents = 0;
-  if (!peer.to_relay.empty() || peer.fin || peer.broken) revents |= POLLIN;
-  if (peer.room > 0 || peer.broken) revents |= POLLOUT;
-  revents &= operation.events;
+std::optional<Completion> ScriptedEngine::try_wait(const Operation& operation, const Peer& peer) {
+  int revents = ready_events(peer) & operation.events;
   if (peer.error_number != 0) revents |= POLLERR;
   if (peer.broken || (peer.fin && peer.got_fin)) revents |= POLLHUP;
   if (revents == 0) return std::nullopt;
   return Completion{.result = revents};
 }
 
+int ScriptedEngine::ready_events(const Peer& peer) {
+  int ready = 0;
+  if (!peer.to_relay.empty() || peer.fin || peer.broken) ready |= POLLIN;
+  if (peer.room > 0 || peer.broken) ready |= POLLOUT;
+  return ready;
+}
+
 // System calls that do not wait.
+
+short ScriptedEngine::ready_events(int fd, short events) {
+  return static_cast<short>(ready_events(*socket(fd).peer) & events);
+}
+
+int ScriptedEngine::accept_waiting(int listener) {
+  const auto accepted = try_accept(Repeat::once, socket(listener));
+  return accepted ? accepted->result : -EAGAIN;
+}
 
 ssize_t ScriptedEngine::send(int fd, std::span<const iovec> pieces) {
   Peer& peer = *socket(fd).peer;

@@ -117,6 +117,8 @@ class ScriptedEngine final : public Engine {
   /// Every transfer of `size` bytes is cut down to what this returns, 1 at least; sends may be cut
   /// down to 0, which is EAGAIN.
   std::function<std::size_t(Call call, std::size_t size)> shorten;
+  /// What is_behind() says.
+  bool behind = false;
 
   void set_time(TimeMs now) { set_now(now); }
   /// Turns until nothing is left to do. False when it never comes to rest.
@@ -142,6 +144,7 @@ class ScriptedEngine final : public Engine {
   void turn(std::optional<TimeMs> wake_at) override;
   void stop() override;
   bool buffers_scarce(BufferSize size) const override { return pools_[index(size)].scarce(); }
+  bool is_behind() override { return behind; }
   void release_buffers() override;
 
   ssize_t send(int fd, std::span<const iovec> pieces) override;
@@ -149,7 +152,9 @@ class ScriptedEngine final : public Engine {
   ssize_t receive_message(int fd, msghdr& message, int flags) override;
   int peer_address(int fd, SocketAddress& address) override;
   int own_address(int fd, SocketAddress& address) override;
+  int accept_waiting(int listener) override;
   int shutdown_write(int fd) override;
+  short ready_events(int fd, short events) override;
   void reset_on_close(int fd) override;
   int open_socket(int family, int type, int protocol) override;
   int set_option(int fd, int level, int option, int value) override;
@@ -198,10 +203,11 @@ class ScriptedEngine final : public Engine {
 
   /// What the operation completes with now, if it does.
   std::optional<Completion> try_complete(Operation& operation);
-  std::optional<Completion> try_accept(const Operation& operation, Socket& listener);
+  std::optional<Completion> try_accept(Repeat repeat, Socket& listener);
   std::optional<Completion> try_connect(Peer& peer);
   std::optional<Completion> try_receive(Operation& operation, Peer& peer);
-  std::optional<Completion> try_wait(const Operation& operation, const Peer& peer) const;
+  static std::optional<Completion> try_wait(const Operation& operation, const Peer& peer);
+  static int ready_events(const Peer& peer);
   /// -errno of what is wrong with sending to the peer, or 0.
   static int take_error(Peer& peer);
 

@@ -37,6 +37,8 @@ class ScriptedRelay {
   /// Time passes, deadlines are met.
   void advance(TimeMs time_ms);
   const Counters& counters() const { return counters_; }
+  /// The port takes no more clients.
+  void retire(Listener::Queue queue) { listener_->retire(queue); }
   /// Ends the relay early.
   void stop();
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
 #include <string>
@@ -603,6 +604,41 @@ TEST_P(ProxyHeaderSent, MemoryOfHeadersDoesNotMakeTheRelayFrugal) {
   EXPECT_EQ(relay.counters().connections_open, 0U);
 }
 
+// A port that takes no more clients.
+
+TEST_P(TcpConnectionTest, AtItsEndAPortServesWhoWaits) {
+  RelaySettings few = settings();
+  few.connections_max = 10;
+  ScriptedRelay relay(few);
+  std::array<Peer*, 5> clients{};
+  for (Peer*& client : clients) client = &relay.connect();
+  relay.retire(Listener::Queue::served);
+  relay.run();
+  ASSERT_EQ(relay.backends(), 5U);
+  for (Peer* client : clients) client->to_relay = "hello";
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "hello");
+  EXPECT_EQ(relay.counters().connections_open, 5U);
+}
+
+TEST_P(TcpConnectionTest, AtItsEndAPortTakesNoMoreThanItMay) {
+  RelaySettings few = settings();
+  few.connections_max = 2;
+  ScriptedRelay relay(few);
+  for (int i = 0; i < 5; ++i) relay.connect();
+  relay.retire(Listener::Queue::served);
+  relay.run();
+  EXPECT_EQ(relay.counters().connections_open, 2U);
+}
+
+TEST_P(TcpConnectionTest, WhoWaitsIsLeftToAnotherProcess) {
+  ScriptedRelay relay(settings());
+  relay.connect();
+  relay.retire(Listener::Queue::left);
+  relay.run();
+  EXPECT_EQ(relay.backends(), 0U);
+}
+
 // Timeouts of connections over which nothing passes.
 
 class QuietTest : public TcpConnectionTest {
@@ -664,6 +700,51 @@ TEST_P(QuietTest, AStalledOneIsIdleToo) {
   relay.advance(1'000);
   EXPECT_TRUE(client.closed && relay.backend().closed);
   EXPECT_EQ(relay.counters().connections_timed_out, 1U);
+}
+
+/// Whoever was stopped for longer than the time allowed looks first.
+TEST_P(QuietTest, WhatHasComeCountsBeforeItIsReceived) {
+  for (const bool from_client : {true, false}) {
+    ScriptedRelay relay(settings(10'000, 0));
+    Peer& client = relay.connect_through();
+    Peer& backend = relay.backend();
+    relay.engine.set_time(relay.engine.now() + 60'000);
+    (from_client ? client : backend).to_relay = "waited";
+    relay.loop.deadlines.run(relay.engine.now());
+    relay.run();
+    EXPECT_EQ((from_client ? backend : client).from_relay, "waited");
+    relay.advance(9'999);
+    EXPECT_FALSE(client.closed);
+    relay.advance(1);
+    EXPECT_TRUE(client.got_reset && backend.got_reset);
+    EXPECT_EQ(relay.counters().connections_timed_out, 1U);
+  }
+}
+
+TEST_P(QuietTest, RoomThatHasComeCountsToo) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+  backend.room = 0;
+  client.to_relay = "waited";
+  relay.run();
+  relay.engine.set_time(relay.engine.now() + 60'000);
+  backend.room = 6;
+  relay.loop.deadlines.run(relay.engine.now());
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "waited");
+  relay.advance(9'999);
+  EXPECT_FALSE(client.closed);
+}
+
+TEST_P(QuietTest, NothingIsJudgedForAMomentWhileCompletionsWait) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& client = relay.connect_through();
+  relay.engine.behind = true;
+  relay.advance(10'000);
+  EXPECT_FALSE(client.closed);
+  relay.advance(1'000);
+  EXPECT_TRUE(client.got_reset && relay.backend().got_reset);
 }
 
 TEST_P(QuietTest, AHalfClosedOneHasItsOwnTime) {

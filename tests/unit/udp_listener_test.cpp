@@ -348,6 +348,19 @@ TEST_F(UdpRelay, EitherDirectionPutsTheEndOff) {
   EXPECT_EQ(counters_.sessions_open, 1U);
 }
 
+TEST_F(UdpRelay, AReplyThatWaitsPutsTheEndOff) {
+  serve();
+  arrive("ping");
+  engine_.settle();
+  // Nobody has looked for two minutes.
+  engine_.pass_time(120'000);
+  reply(0, "pong");
+  expire();
+  engine_.settle();
+  EXPECT_EQ(counters_.datagrams_to_client, 1U);
+  EXPECT_EQ(counters_.sessions_open, 1U);
+}
+
 TEST_F(UdpRelay, AnErrorDoesNotPutTheEndOff) {
   serve();
   arrive("ping");
