@@ -43,7 +43,8 @@ def expressions():
         for target in panel["targets"]:
             yield target["expr"], target["legendFormat"]
     for variable in dashboard["templating"]["list"]:
-        yield variable.get("definition", ""), ""
+        if variable["type"] == "query":
+            yield variable["query"]["query"], ""
 
 
 def test_every_metric_and_label_is_served(served):
