@@ -19,7 +19,9 @@
 // A chain declared in the input of iptables-restore --noflush is emptied if it exists and made if
 // not, and everything takes effect at the COMMIT of its table: so a change writes each differing
 // chain whole. Tree chains are jumped to by --goto and named after their ports, so a change of one
-// port differs in one chain.
+// port differs in one chain. Where rules are only added to a chain of nat, they alone are written:
+// whoever deletes rules of nf_tables waits, as it closes its socket, until no packet can meet them
+// any more (15 ms). Not so in filter, where the rules about bridges of others are never known.
 
 #include "netsetup/rules/iptables_text.h"
 
@@ -28,6 +30,7 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <optional>
 #include <set>
 
 namespace fairlead {
@@ -238,6 +241,23 @@ std::string hook_changes(const IptablesPresent& present, std::string_view table)
   return body;
 }
 
+/// What inserts into `chain` the rules that `lines` has more than `there`; nothing: it has not all
+/// of those, in their order.
+std::optional<std::string> insertions(std::string_view chain, const std::vector<std::string>& there,
+                                      const std::vector<std::string>& lines) {
+  std::string text;
+  auto next = there.begin();
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (next != there.end() && *next == lines[i]) {
+      ++next;
+    } else {
+      text += fmt::format("-I {} {} {}\n", chain, i + 1, lines[i]);
+    }
+  }
+  if (next != there.end()) return std::nullopt;
+  return text;
+}
+
 std::string change_body(const IptablesPresent& present, std::string_view table,
                         const ChainRules& wanted) {
   const ChainRules& there = table_of(present.tables, table);
@@ -247,6 +267,12 @@ std::string change_body(const IptablesPresent& present, std::string_view table,
   for (const auto& [chain, lines] : wanted) {
     const auto found = there.find(chain);
     if (found != there.end() && (found->second == lines || chain == kIptablesUserChain)) continue;
+    if (found != there.end() && table == "nat") {
+      if (const auto inserted = insertions(chain, found->second, lines)) {
+        rules += *inserted;
+        continue;
+      }
+    }
     declarations += fmt::format(":{} - [0:0]\n", chain);
     append_rules(rules, chain, lines);
   }

@@ -52,9 +52,9 @@ struct IptablesPresent {
 IptablesPresent parse_iptables_save(std::string_view text);
 
 /// Input for `iptables-restore --noflush` that turns `present` into `wanted`, writing anew only the
-/// chains that differ, removing the ones that are too many, and hooking each chain once.
-/// FAIRLEAD-USER is made where it is missing and otherwise left alone. A table fails as a whole
-/// where a hook of `present` is not there. Empty: nothing to do.
+/// chains that differ, or of nat only what such a chain has more, removing the ones that are too
+/// many, and hooking each chain once. FAIRLEAD-USER is made where it is missing and otherwise left
+/// alone. A table fails as a whole where a hook of `present` is not there. Empty: nothing to do.
 std::string iptables_change_text(const IptablesPresent& present, const IptablesTables& wanted);
 
 /// What a completed change leaves: `wanted`, hooked.

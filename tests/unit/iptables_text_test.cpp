@@ -135,16 +135,21 @@ TEST(IptablesText, NothingIsWrittenWhereNothingDiffers) {
   EXPECT_EQ(iptables_change_text(iptables_all_present(tables), tables), "");
 }
 
-TEST(IptablesText, OnePortMoreWritesItsChainAlone) {
+TEST(IptablesText, OnePortMoreWritesItsRuleAlone) {
   Networks networks = sample_networks(Mode::dnat);
   const IptablesTables before = iptables_tables(plan(networks), Family::v4);
   networks[1].containers[0].ports.push_back(PublishedPort::parse("8099:99").value());
   const IptablesTables after = iptables_tables(plan(networks), Family::v4);
   const std::string text = iptables_change_text(iptables_all_present(before), after);
   // First that it is still hooked.
-  EXPECT_THAT(text, HasSubstr("-C POSTROUTING -j FAIRLEAD-POSTROUTING\n:FAIRLEAD-DNAT - [0:0]\n"));
+  EXPECT_THAT(text, HasSubstr("-C POSTROUTING -j FAIRLEAD-POSTROUTING\n-I FAIRLEAD-DNAT "));
+  EXPECT_THAT(text, HasSubstr("--dport 8099 "));
+  EXPECT_THAT(text, Not(HasSubstr("--dport 8080 ")));
   EXPECT_THAT(text, Not(HasSubstr("*filter")));
-  EXPECT_THAT(text, Not(HasSubstr(":FAIRLEAD-POSTROUTING")));
+  EXPECT_THAT(text, Not(HasSubstr(":FAIRLEAD-")));
+  // One less writes its chain whole.
+  EXPECT_THAT(iptables_change_text(iptables_all_present(after), before),
+              HasSubstr("-C POSTROUTING -j FAIRLEAD-POSTROUTING\n:FAIRLEAD-DNAT - [0:0]\n"));
 }
 
 TEST(IptablesText, WhatIsKnownToBeAlikeNeedNotBeWrittenDownToBeLeftAlone) {
