@@ -423,12 +423,28 @@ Result<NetCommandLine> take(const po::parsed_options& parsed) {
   return std::move(draft.line);
 }
 
+/// Boost puts the word that an error is about in the place of %original_token% and its like until
+/// there is none left in the text: for ever, when the word contains one itself. What follows the
+/// `=` of an option that there is does not get into its errors.
+bool could_be_a_placeholder(std::string_view word) {
+  if (!word.starts_with('-') || !word.contains('%')) return false;
+  const std::size_t equals = word.find('=');
+  return !word.starts_with("--") || equals == std::string_view::npos ||
+         std::ranges::find(kOptions, word.substr(2, equals - 2), &NetOption::name) ==
+             std::end(kOptions);
+}
+
 }  // namespace
 
 Result<NetCommandLine> parse_net_command_line(std::span<const char* const> arguments) {
   try {
     const po::options_description options = describe_options();
-    return take(parse_in_pieces(Words(arguments.begin(), arguments.end()), options));
+    const Words words(arguments.begin(), arguments.end());
+    if (const auto word = std::ranges::find_if(words, could_be_a_placeholder);
+        word != words.end()) {
+      return failed("unrecognised option '" + *word + "'; see --help");
+    }
+    return take(parse_in_pieces(words, options));
   } catch (const po::error& error) {
     return failed(std::string(error.what()) + "; see --help");
   }

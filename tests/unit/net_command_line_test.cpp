@@ -137,6 +137,17 @@ TEST(NetCommandLine, SaysWhatIsWrong) {
   EXPECT_THAT(refusal({"status", "--firewall"}), HasSubstr("--firewall"));
 }
 
+TEST(NetCommandLine, PlaceholdersOfBoostsErrorsAreNoOptions) {
+  for (const char* word :
+       {"--%original_token%ish=80", "--a%option%b=1", "--icc=%original_token%", "-%option%",
+        "-x%option%", "--%canonical_option%", "--%prefix%", "--%value%=%value%"}) {
+    EXPECT_EQ(refusal({"status", word}),
+              "unrecognised option '" + std::string(word) + "'; see --help");
+  }
+  EXPECT_THAT(refusal({"status", "--json=%original_token%"}), HasSubstr("'--json'"));
+  EXPECT_EQ(refusal({"status", "--state-dir=/run/%option%"}), "accepted");
+}
+
 TEST(NetCommandLine, HelpNamesEveryCommandAndOption) {
   const std::string help = net_help_text();
   for (const auto* word : {"network create NAME", "attach NETWORK", "--subnet", "--allow-networks",
