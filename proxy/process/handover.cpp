@@ -28,11 +28,12 @@ constexpr std::size_t kDescriptorsPerMessage = 250;
 constexpr std::size_t kControlBytes = CMSG_SPACE(kDescriptorsPerMessage * sizeof(int));
 constexpr int kAnswerSeconds = 10;
 
-/// What travels with descriptors.
+/// What travels with descriptors. Bytes, since another process writes them.
 struct Announcement {
   /// Of this exchange; another one is refused.
   std::uint8_t version = 1;
-  bool more = false;
+  /// Not 0: another message follows.
+  std::uint8_t more = 0;
 };
 constexpr char kTaken = 'T';
 
@@ -120,7 +121,7 @@ Result<std::optional<Takeover>> Takeover::ask(const std::string& path) {
     if (size != sizeof parcel.announcement || parcel.announcement.version != 1) {
       return failed("handover at " + path + ": the other proxy hands over in another way");
     }
-    more = parcel.announcement.more;
+    more = parcel.announcement.more != 0;
   }
   return takeover;
 }
@@ -206,7 +207,7 @@ void HandoverOffer::send() {
   do {
     const std::size_t count = std::min(to_send_.size() - sent_, kDescriptorsPerMessage);
     Parcel parcel;
-    parcel.announcement.more = sent_ + count < to_send_.size();
+    parcel.announcement.more = sent_ + count < to_send_.size() ? 1 : 0;
     parcel.header.msg_controllen = CMSG_SPACE(count * sizeof(int));
     cmsghdr* control = CMSG_FIRSTHDR(&parcel.header);
     control->cmsg_level = SOL_SOCKET;
