@@ -34,17 +34,9 @@ std::optional<IpAddress> bound_address(const inet_diag_msg& socket, bool v6_only
 
 /// nl_socket_modify_cb's.
 int take(nl_msg* message, void* sockets) {
-  std::array<nlattr*, INET_DIAG_MAX + 1> attributes{};
-  nlmsghdr* header = nlmsg_hdr(message);
-  if (nlmsg_parse(header, sizeof(inet_diag_msg), attributes.data(), INET_DIAG_MAX, nullptr) < 0) {
-    return NL_SKIP;
-  }
-  inet_diag_msg socket{};
-  std::memcpy(&socket, nlmsg_data(header), sizeof(socket));
-  const nlattr* v6_only = attributes[INET_DIAG_SKV6ONLY];
-  static_cast<std::vector<LocalSocket>*>(sockets)->push_back(
-      {bound_address(socket, v6_only != nullptr && nla_get_u8(v6_only) != 0),
-       ntohs(socket.id.idiag_sport)});
+  const auto socket = read_socket(*nlmsg_hdr(message));
+  if (!socket) return NL_SKIP;
+  static_cast<std::vector<LocalSocket>*>(sockets)->push_back(*socket);
   return NL_OK;
 }
 
@@ -69,6 +61,21 @@ Result<std::vector<LocalSocket>> list_sockets(Protocol protocol, std::uint32_t s
 }
 
 }  // namespace
+
+std::optional<LocalSocket> read_socket(nlmsghdr& answer) {
+  std::array<nlattr*, INET_DIAG_MAX + 1> attributes{};
+  std::array<nla_policy, INET_DIAG_MAX + 1> policy{};
+  policy[INET_DIAG_SKV6ONLY].type = NLA_U8;
+  if (nlmsg_parse(&answer, sizeof(inet_diag_msg), attributes.data(), INET_DIAG_MAX, policy.data()) <
+      0) {
+    return std::nullopt;
+  }
+  inet_diag_msg socket{};
+  std::memcpy(&socket, nlmsg_data(&answer), sizeof(socket));
+  const nlattr* v6_only = attributes[INET_DIAG_SKV6ONLY];
+  return LocalSocket{bound_address(socket, v6_only != nullptr && nla_get_u8(v6_only) != 0),
+                     ntohs(socket.id.idiag_sport)};
+}
 
 Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol) {
   return list_sockets(protocol, protocol == Protocol::udp ? kClose : kListen);

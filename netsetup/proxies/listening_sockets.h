@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <linux/netlink.h>
+
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -25,5 +27,8 @@ Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol);
 
 /// The same of those that have a connection.
 Result<std::vector<LocalSocket>> connected_sockets(Protocol protocol);
+
+/// The socket of one answer of sock_diag(7). Nothing: it is none.
+std::optional<LocalSocket> read_socket(nlmsghdr& answer);
 
 }  // namespace fairlead
