@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <deque>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -119,7 +118,7 @@ class IoUringEngine final : public Engine {
   ProvidedBuffers small_buffers_{ring_.raw(), 0, 0, kSmallBuffers, kSmallBufferBytes};
   ProvidedBuffers large_buffers_{ring_.raw(), 1, kFirstLargeId, kLargeBuffers, kLargeBufferBytes};
   /// One queue for each size, so that waiting for one does not hold up the other.
-  std::array<std::deque<Receive>, 2> starved_;
+  std::array<std::vector<Receive>, 2> starved_;
   /// How many of each queue were waiting when this turn began.
   std::array<std::size_t, 2> starved_before_{};
   /// A receive has found no buffer in this turn: those started now wait, too.
@@ -166,7 +165,7 @@ void IoUringEngine::receive(Handler& handler, Tag tag, int fd, BufferSize size, 
     // As any receive that finds no memory.
     own_completions_.emplace_back(name_of(handler, tag), -ENOMEM);
   } else if (shortage_) {
-    std::deque<Receive>& queue = starved_[static_cast<std::size_t>(size)];
+    std::vector<Receive>& queue = starved_[static_cast<std::size_t>(size)];
     const std::size_t before =
         std::min(starved_before_[static_cast<std::size_t>(size)], queue.size());
     queue.insert(queue.begin() + static_cast<std::ptrdiff_t>(before), receive);
@@ -223,7 +222,7 @@ void IoUringEngine::take_wait_event(const Ring::Event& event) {
 }
 
 void IoUringEngine::cancel(Handler& handler, Tag tag) {
-  for (std::deque<Receive>& queue : starved_) {
+  for (std::vector<Receive>& queue : starved_) {
     const auto waiting = std::ranges::find_if(queue, [&](const Receive& receive) {
       return receive.handler == &handler && receive.tag == tag;
     });
@@ -248,12 +247,12 @@ void IoUringEngine::submit_cancel(std::uint64_t name) {
 
 void IoUringEngine::resume_starved() {
   for (std::size_t i = 0; i < starved_.size(); ++i) {
-    std::deque<Receive>& queue = starved_[i];
-    std::size_t count = std::min(queue.size(), buffers(static_cast<BufferSize>(i)).in_ring());
-    for (; count > 0; --count) {
-      submit_receive(queue.front());
-      queue.pop_front();
-    }
+    std::vector<Receive>& queue = starved_[i];
+    const std::size_t count = std::min(queue.size(), buffers(static_cast<BufferSize>(i)).in_ring());
+    const auto served = queue.begin() + static_cast<std::ptrdiff_t>(count);
+    std::for_each(queue.begin(), served,
+                  [this](const Receive& receive) { submit_receive(receive); });
+    queue.erase(queue.begin(), served);
     starved_before_[i] = queue.size();
   }
   shortage_ = false;
@@ -326,7 +325,7 @@ void IoUringEngine::deliver(std::uint64_t name, Completion completion) {
 
 void IoUringEngine::stop() {
   constexpr TimeMs kPatienceMs = 1'000;
-  for (std::deque<Receive>& queue : starved_) queue.clear();
+  for (std::vector<Receive>& queue : starved_) queue.clear();
   own_completions_.clear();
   waits_.clear();
   ring_.abandon_prepared();

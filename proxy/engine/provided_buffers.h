@@ -50,7 +50,7 @@ class ProvidedBuffers final : public Lender {
   void release_memory();
 
  private:
-  static constexpr std::uint16_t kInRingAtFirst = 16;
+  static constexpr std::uint16_t kInRingAtFirst = 8;
 
   void put_in_ring(std::uint16_t buffer_id);
   void fill_ring();

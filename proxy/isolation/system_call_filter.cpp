@@ -94,6 +94,9 @@ constexpr Refused kRefused[] = {
     {SYS_openat, EACCES},
 };
 
+/// A filter with dials from inside the container has 208.
+constexpr std::size_t kLinesExpected = 256;
+
 #if defined(__x86_64__)
 constexpr std::uint32_t kArchitecture = AUDIT_ARCH_X86_64;
 #elif defined(__aarch64__)
@@ -141,21 +144,21 @@ std::vector<int> known_calls(Need needs) {
 }
 
 /// What becomes of a known call: allowed at once, or under its rules, or failed.
-std::vector<sock_filter> verdict(int call, Need needs, std::uint32_t refused) {
+void append_verdict(std::vector<sock_filter>& filter, int call, Need needs, std::uint32_t refused) {
   const auto failing = std::ranges::find(kRefused, call, &Refused::call);
   if (failing != std::end(kRefused) && !is_declared(call, needs)) {
-    return {end_with(SECCOMP_RET_ERRNO | failing->error)};
+    filter.push_back(end_with(SECCOMP_RET_ERRNO | failing->error));
+    return;
   }
-  std::vector<sock_filter> lines;
+  const std::size_t begin = filter.size();
   for (const Rule& rule : kRules) {
     if (rule.call != call || !covers(needs, rule.need)) continue;
-    lines.push_back(load(lower_half_of(rule.argument)));
-    if (rule.mask != kWhole) lines.push_back(mask_with(rule.mask));
-    lines.push_back(skip_unless(rule.value, 1));
-    lines.push_back(end_with(SECCOMP_RET_ALLOW));
+    filter.push_back(load(lower_half_of(rule.argument)));
+    if (rule.mask != kWhole) filter.push_back(mask_with(rule.mask));
+    filter.push_back(skip_unless(rule.value, 1));
+    filter.push_back(end_with(SECCOMP_RET_ALLOW));
   }
-  lines.push_back(end_with(lines.empty() ? SECCOMP_RET_ALLOW : refused));
-  return lines;
+  filter.push_back(end_with(filter.size() == begin ? SECCOMP_RET_ALLOW : refused));
 }
 
 /// Finds a call by halves of halves, then in a row. A filter that is put into force is run by the
@@ -185,9 +188,10 @@ class Search {
  private:
   void append_row(std::vector<sock_filter>& filter, std::span<const int> calls) const {
     for (const int call : calls) {
-      const auto lines = verdict(call, needs_, refused_);
-      filter.push_back(skip_unless(static_cast<std::uint32_t>(call), lines.size()));
-      filter.insert(filter.end(), lines.begin(), lines.end());
+      const std::size_t skip = filter.size();
+      filter.push_back(skip_unless(static_cast<std::uint32_t>(call), 0));
+      append_verdict(filter, call, needs_, refused_);
+      filter[skip].jf = static_cast<std::uint8_t>(filter.size() - skip - 1);
     }
     filter.push_back(end_with(refused_));
   }
@@ -216,13 +220,16 @@ void name_refused_call(int /*signal*/, siginfo_t* info, void* /*context*/) {
 std::vector<sock_filter> system_call_filter(Need needs, Refusal refusal) {
   const std::uint32_t refused =
       refusal == Refusal::kill ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_TRAP;
+  const std::vector<int> calls = known_calls(needs);
+  // In one piece that is the last: growing would leave some memory behind in each idle proxy.
   std::vector<sock_filter> filter;
+  filter.reserve(kLinesExpected);
   // Calls of another architecture, such as those of 32-bit programs, have other numbers.
   filter.push_back(load(offsetof(seccomp_data, arch)));
   filter.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0));
   filter.push_back(end_with(SECCOMP_RET_KILL_PROCESS));
   filter.push_back(load(offsetof(seccomp_data, nr)));
-  Search(needs, refused).append(filter, known_calls(needs));
+  Search(needs, refused).append(filter, calls);
   return filter;
 }
 

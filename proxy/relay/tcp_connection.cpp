@@ -55,6 +55,9 @@ constexpr std::size_t kSplicedPerTurn = 512UL * 1024;
 
 }  // namespace
 
+// malloc() adds 8 bytes, and rounds up to a multiple of 16.
+static_assert(sizeof(TcpConnection) <= 216, "one for each connection, as the header says");
+
 TcpConnection::TcpConnection(Client client, FileDescriptor backend,
                              const SocketAddress& backend_address, std::unique_ptr<Backlog> header)
     : client_(std::move(client)), backend_(std::move(backend)), backend_address_(backend_address) {

@@ -29,7 +29,8 @@ struct QuietDeadline : Deadline {
 };
 
 /// Relays bytes both ways, half-closes included, until both directions have ended or one side
-/// fails. Owned by its TcpRelay; destroys itself through it. An idle one takes about 160 bytes.
+/// fails. Owned by its TcpRelay; destroys itself through it. An idle one takes 224 bytes, 8 of them
+/// of malloc().
 class TcpConnection final : public Handler,
                             public Deadline,
                             public boost::intrusive::list_base_hook<
@@ -148,9 +149,7 @@ class TcpConnection final : public Handler,
   TcpRelay* relay_ = nullptr;
   Client client_;
   FileDescriptor backend_;
-  std::array<Direction, 2> directions_;
-  QuietDeadline quiet_{*this};
-  const SocketAddress& backend_address_;
+  // Here, where they fill a gap: there are as many of these as there are connections.
   std::uint8_t in_flight_ = 0;
   /// When it last had something to do: see TcpRelay::note_active().
   std::uint8_t active_in_ = 0;
@@ -163,6 +162,9 @@ class TcpConnection final : public Handler,
   bool moving_ : 1 = false;
   /// A pump has used up its turn.
   bool more_to_splice_ : 1 = false;
+  std::array<Direction, 2> directions_;
+  QuietDeadline quiet_{*this};
+  const SocketAddress& backend_address_;
 };
 
 }  // namespace fairlead
