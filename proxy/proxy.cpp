@@ -114,8 +114,7 @@ Proxy::Proxy(std::unique_ptr<Engine> engine, const Options& options, const Relay
       counters_(std::max<std::size_t>(mappings_.size(), 1)),
       engine_(std::move(engine)),
       loop_{.engine = *engine_, .settings = settings, .shared = shared_},
-      // Where io_uring was refused, asking again would end the process: see isolation/.
-      workers_(loop_, uses_io_uring() ? options.engine : EngineChoice::epoll, options.workers),
+      workers_(loop_, options.workers),
       signals_(*engine_, std::move(signal_fd)),
       drain_(*this, options.drain_ms),
       replies_(*this, std::min(options.drain_ms, kReplyMs)) {}

@@ -23,8 +23,8 @@ namespace fairlead {
 class Workers {
  public:
   /// At most `limit` loops, the first included; 0: one for each processor that the process may run
-  /// on. `engine` is had anew by each loop.
-  Workers(Loop& first, EngineChoice engine, std::size_t limit);
+  /// on.
+  Workers(Loop& first, std::size_t limit);
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
   ~Workers();
@@ -69,7 +69,6 @@ class Workers {
   std::vector<Mailbox*> other_mailboxes();
 
   Loop& first_loop_;
-  EngineChoice engine_;
   std::size_t limit_;
   Worker first_;
   std::atomic<bool> stopping_ = false;

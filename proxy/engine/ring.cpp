@@ -12,7 +12,8 @@
 #include "proxy/engine/io_uring_abi.h"
 #include "proxy/log/log.h"
 
-// syscalls[io_uring]: io_uring_setup io_uring_enter io_uring_register eventfd2 poll|ppoll read
+// Not io_uring_setup: rings are made before the filter is in force, and by nobody afterwards.
+// syscalls[io_uring]: io_uring_enter io_uring_register eventfd2 poll|ppoll read
 
 namespace fairlead {
 namespace {

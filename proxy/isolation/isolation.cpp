@@ -89,8 +89,8 @@ Capabilities capabilities_to_dial(const DialSettings& dial) {
 
 void hide_memory() { ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
-// Stage 5: no file, and no new TCP listener: Landlock, since Linux 5.13. This binds also a ring
-// that somebody made behind the back of stage 6.
+// Stage 5: no file, and no new TCP listener: Landlock, since Linux 5.13. It holds also where the
+// kernel has no filter for stage 6.
 
 /// What may be done with the files beneath a directory, of all that Landlock can deny.
 struct FileRule {

@@ -1,21 +1,29 @@
 """What a proxy that serves has given up, as the kernel tells it."""
 
 import os
+import mmap
 import pathlib
+import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
+import injected_call
 import process_facts
 import tcp
 from conftest import PublishedTcp, next_port
 from container_service import Published, Service, process_in
 from deadline import wait_until
+from injected_call import inject
 from namespace import Namespace
 from proxy_process import BINARY, SANITIZED, refusing
 
 sandboxed = pytest.mark.skipif(SANITIZED, reason="sanitizers need files and to look at themselves")
+
+taken_over = pytest.mark.skipif(not injected_call.AVAILABLE,
+                                reason="injects system calls on x86_64 only")
 
 CAP_NET_ADMIN, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 12, 2, 19, 21
 USER = 4321
@@ -39,6 +47,53 @@ def test_a_relay_has_no_privileges(published):
 @sandboxed
 def test_system_calls_are_filtered(published):
     assert process_facts.status_field(published.proxy.pid, "Seccomp") == "2"
+
+
+OPEN = ("openat", -100, b"/etc/passwd\0", os.O_RDONLY)  # AT_FDCWD
+EXECUTE = ("execve", b"/bin/true\0", 0, 0)
+MAKE_RING = ("io_uring_setup", 8, bytes(120))
+
+
+@sandboxed
+@taken_over
+@pytest.mark.parametrize("attempt, outcome", [
+    (OPEN, "EACCES"),
+    (EXECUTE, "SIGSYS"),
+    (MAKE_RING, "SIGSYS"),
+    (("socket", socket.AF_UNIX, socket.SOCK_STREAM, 0), "SIGSYS"),
+    (("socket", socket.AF_PACKET, socket.SOCK_RAW, 0), "SIGSYS"),
+    (("bind", 0, 0, 0), "SIGSYS"),
+    (("clone", signal.SIGCHLD, 0, 0, 0, 0), "SIGSYS"),
+    (("ptrace", 16, 1, 0, 0), "SIGSYS"),  # PTRACE_ATTACH
+    (("mmap", 0, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC,
+      mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0), "SIGSYS"),
+], ids=lambda value: value[0] if isinstance(value, tuple) else value)
+def test_who_takes_it_over_gains_nothing(launch, attempt, outcome):
+    """In the process that serves, and may yet start further loops."""
+    published = PublishedTcp(launch, options=("-workers", "2"))
+    client, server = published.open()
+    with client, server:
+        tcp.exchange(client, server)
+        assert inject(published.proxy.pid, *attempt) == outcome
+        if outcome != "SIGSYS":
+            tcp.exchange(client, server)
+    published.backend.close()
+
+
+@sandboxed
+@taken_over
+@pytest.mark.parametrize("refused, outcome", [
+    (["seccomp"], "EACCES"),
+    # That it is Landlock that refuses.
+    (["seccomp", "landlock_create_ruleset"], None),
+])
+def test_landlock_refuses_files_where_there_is_no_filter(launch, refused, outcome):
+    published = PublishedTcp(launch, wrapper=refusing("ENOSYS", *refused))
+    opened = inject(published.proxy.pid, *OPEN)
+    assert opened == outcome if outcome else opened > 2
+    if outcome:
+        assert inject(published.proxy.pid, *EXECUTE) == outcome
+    published.backend.close()
 
 
 @sandboxed

@@ -138,8 +138,17 @@ TEST(IsolationDeathTest, NothingThatOnlyTheKernelsOwnersNeed) {
   EXPECT_KILLED(::syscall(SYS_bpf, 0, nullptr, 0));
   EXPECT_KILLED(::syscall(SYS_mount, nullptr, nullptr, nullptr, 0, nullptr));
   EXPECT_KILLED(::syscall(SYS_setns, 0, 0));
-  // With the other engine there is no ring, and none can be made.
-  EXPECT_KILLED(::syscall(SYS_io_uring_setup, 1, nullptr));
+}
+
+TEST(IsolationDeathTest, NoRingCanBeMadeAlsoWhereThereIsOne) {
+  for (const Need needs : {Need::always, Need::io_uring}) {
+    EXPECT_EXIT(
+        {
+          isolate_or_end({.needs = needs});
+          end_with_result(::syscall(SYS_io_uring_setup, 1, nullptr));
+        },
+        KilledBySignal(SIGSYS), "");
+  }
 }
 
 /// A folder with one file in it, where the namespaces of containers are to be found.

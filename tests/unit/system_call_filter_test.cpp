@@ -89,6 +89,7 @@ TEST(SystemCallFilter, AllowsWhatIsDeclaredForTheNeed) {
   }
   EXPECT_EQ(verdict(Need::always, SYS_io_uring_enter), SECCOMP_RET_KILL_PROCESS);
   EXPECT_EQ(verdict(Need::io_uring, SYS_io_uring_enter), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(verdict(kAll, SYS_io_uring_setup), SECCOMP_RET_KILL_PROCESS);
   EXPECT_EQ(verdict(kAll, SYS_execve), SECCOMP_RET_KILL_PROCESS);
 }
 

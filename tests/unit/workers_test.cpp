@@ -67,7 +67,7 @@ class WorkersTest : public EngineTest {
     listener_ = std::make_unique<TcpListener>(*loop_, std::move(front), front_address_.endpoint(),
                                               local_address(backend_.get()).endpoint(), counters_);
     listener_->start();
-    workers_ = std::make_unique<Workers>(*loop_, GetParam(), kLoopsMax);
+    workers_ = std::make_unique<Workers>(*loop_, kLoopsMax);
   }
 
   void TearDown() override {
