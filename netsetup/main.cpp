@@ -8,6 +8,7 @@
 #include "netsetup/command/command_line.h"
 #include "netsetup/command/edit.h"
 #include "netsetup/command/look.h"
+#include "netsetup/command/privileges.h"
 #include "proxy/version.h"
 
 namespace fairlead {
@@ -31,6 +32,9 @@ int run(std::span<const char* const> arguments) {
   if (line->version) {
     std::cout << fmt::format("fairlead-net (commit {}) version {}\n", kCommit, kVersion);
     return 0;
+  }
+  if (const auto limited = limit_privileges(*line); !limited) {
+    return refuse(kExitFailed, limited.error());
   }
   if (const auto* command = std::get_if<LookCommand>(&line->command)) {
     const auto code = run_look(*line, *command);

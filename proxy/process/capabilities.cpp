@@ -30,6 +30,16 @@ Result<void> set(const CapabilitySets& sets) {
   return {};
 }
 
+/// As they are in the sets of the kernel.
+CapabilitySets with(const Capabilities& capabilities) {
+  CapabilitySets sets{};
+  for (const unsigned capability : capabilities) {
+    __user_cap_data_struct& word = sets[CAP_TO_INDEX(capability)];
+    word.permitted |= CAP_TO_MASK(capability);
+  }
+  return sets;
+}
+
 /// Where capset(2) is refused, the capabilities have been in effect from the start.
 void put_into_effect(bool in_effect) {
   auto sets = current_sets();
@@ -43,13 +53,24 @@ void put_into_effect(bool in_effect) {
 Result<void> keep_capabilities(const Capabilities& kept) {
   const auto had = current_sets();
   if (!had) return std::unexpected(had.error());
-  CapabilitySets sets{};
-  for (const unsigned capability : kept) {
-    const std::size_t word = CAP_TO_INDEX(capability);
-    sets[word].permitted |= CAP_TO_MASK(capability) & (*had)[word].permitted;
-  }
+  CapabilitySets sets = with(kept);
+  for (std::size_t i = 0; i < sets.size(); ++i) sets[i].permitted &= (*had)[i].permitted;
   // Inheritable ones are gone, and with them the ambient ones.
   return set(sets);
+}
+
+Result<void> limit_capabilities(const Capabilities& limit) {
+  auto sets = current_sets();
+  if (!sets) return std::unexpected(sets.error());
+  const CapabilitySets most = with(limit);
+  for (std::size_t i = 0; i < most.size(); ++i) {
+    __user_cap_data_struct& word = (*sets)[i];
+    word.permitted &= most[i].permitted;
+    word.effective &= most[i].permitted;
+    // And with them the ambient ones.
+    word.inheritable &= most[i].permitted;
+  }
+  return set(*sets);
 }
 
 RaisedCapabilities::RaisedCapabilities() { put_into_effect(true); }
