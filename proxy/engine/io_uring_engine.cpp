@@ -2,10 +2,12 @@
 
 #include <liburing.h>
 #include <poll.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -29,6 +31,13 @@
 // for an eventfd instead, which the ring is told to signal only then. (Waiting for the ring's own
 // descriptor does not work: with DEFER_TASKRUN it becomes readable only after the work was run.)
 //
+// Where one connection's messages go to and fro, one at a time, most of the time is spent waking up
+// processors that sleep. So after some turns in a row that brought one message of the same handler
+// each, the next one is looked out for (kLookOut) before the thread sleeps, and whoever wants the
+// processor meanwhile gets it. A look-out in vain ends that until there were as many such turns
+// again. With 64 B requests over a bridge, one at a time, that was 1.18 of what kernel DNAT moves
+// instead of 0.78, for 54 us of processor time a request instead of 33.
+//
 // Receives take their buffers from two ProvidedBuffers. When none is left the kernel ends a receive
 // with ENOBUFS; a receive started while none is left waits in starved_ until a lease has come back.
 // The last of them goes first: whoever sends fastest took the last buffers, so it was told first
@@ -39,10 +48,15 @@
 // and again. So what such waits ask for is kept in waits_, and one that ends so is started again as
 // a multishot request, which tells changes only.
 
+// syscalls[io_uring]: sched_yield
+
 namespace fairlead {
 namespace {
 
 constexpr TimeMs kBusyMs = 10;
+
+constexpr std::chrono::microseconds kLookOut{50};
+constexpr int kMessagesToLookOut = 16;
 
 constexpr std::uint16_t kSmallBuffers = 256;
 constexpr std::uint16_t kLargeBuffers = 32;
@@ -55,6 +69,7 @@ using EventSpace = std::array<Ring::Event, 256>;
 
 /// user_data of the engine's own operations.
 constexpr std::uint64_t kOwn = 0;
+constexpr std::uint64_t kTagBits = kTagLimit - 1;
 /// Added to the name of a wait that is in waits_. No address of a process has this bit set.
 constexpr std::uint64_t kInWaits = 1ULL << 63;
 
@@ -111,6 +126,8 @@ class IoUringEngine final : public Engine {
   void take_wait_event(const Ring::Event& event);
   void resume_starved();
   void wait_for_events(std::optional<TimeMs> wake_at);
+  void note_messages(std::span<const Ring::Event> events);
+  void look_out();
   Completion completion_of(const Ring::Event& event);
   static void deliver(std::uint64_t name, Completion completion);
 
@@ -126,6 +143,9 @@ class IoUringEngine final : public Engine {
   std::unordered_map<std::uint64_t, Wait> waits_;
   /// Ended without having been in the ring: names and results.
   std::vector<std::pair<std::uint64_t, int>> own_completions_;
+  /// Turns in a row that brought one message of this handler and nothing else.
+  int messages_in_row_ = 0;
+  std::uint64_t messenger_ = 0;
   /// Operations in the ring whose last completion is still to come.
   std::uint64_t in_flight_ = 0;
 };
@@ -267,6 +287,7 @@ void IoUringEngine::turn(std::optional<TimeMs> wake_at) {
   const auto own_completions = std::exchange(own_completions_, {});
   EventSpace space;
   const std::span<const Ring::Event> events = ring_.take_events(space);
+  note_messages(events);
   for (const Ring::Event& event : events) {
     if ((event.name & kInWaits) != 0) {
       take_wait_event(event);
@@ -283,6 +304,7 @@ void IoUringEngine::wait_for_events(std::optional<TimeMs> wake_at) {
     ring_.enter(false, std::nullopt);
     return;
   }
+  if (messages_in_row_ == kMessagesToLookOut) look_out();
   std::optional<TimeMs> wait_ms;
   if (wake_at) {
     update_now();
@@ -297,6 +319,31 @@ void IoUringEngine::wait_for_events(std::optional<TimeMs> wake_at) {
   if (!ring_.has_events() && wait_ms != busy_ms) {
     if (wait_ms) *wait_ms -= busy_ms;
     ring_.park(wait_ms);
+  }
+}
+
+void IoUringEngine::note_messages(std::span<const Ring::Event> events) {
+  if (events.size() != 1 || (events[0].flags & IORING_CQE_F_BUFFER) == 0 ||
+      events[0].result >= static_cast<int>(kSmallBufferBytes)) {
+    messages_in_row_ = 0;
+    return;
+  }
+  const std::uint64_t messenger = events[0].name & ~kTagBits;
+  if (std::exchange(messenger_, messenger) != messenger) messages_in_row_ = 0;
+  messages_in_row_ = std::min(messages_in_row_ + 1, kMessagesToLookOut);
+}
+
+void IoUringEngine::look_out() {
+  using std::chrono::steady_clock;
+  // What was started since is not yet the kernel's.
+  ring_.enter(false, std::nullopt);
+  const steady_clock::time_point until = steady_clock::now() + kLookOut;
+  while (!ring_.has_work()) {
+    if (steady_clock::now() >= until) {
+      messages_in_row_ = 0;
+      return;
+    }
+    ::sched_yield();
   }
 }
 
@@ -318,7 +365,6 @@ Completion IoUringEngine::completion_of(const Ring::Event& event) {
 }
 
 void IoUringEngine::deliver(std::uint64_t name, Completion completion) {
-  constexpr std::uint64_t kTagBits = kTagLimit - 1;
   completion.tag = static_cast<Tag>(name & kTagBits);
   reinterpret_cast<Handler*>(name & ~kTagBits)->on_completion(std::move(completion));
 }

@@ -82,7 +82,7 @@ Ring::~Ring() {
 Result<void> Ring::set_up() {
   io_uring_params params{};
   params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-                 IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
+                 IORING_SETUP_CQSIZE | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_R_DISABLED;
   params.cq_entries = kCompletionEntries;
   if (const int result = ::io_uring_queue_init_params(kSubmissionEntries, &ring_, &params);
       result < 0) {

@@ -49,6 +49,12 @@ class Ring {
     return ::io_uring_cq_ready(&ring_) > 0 || ::io_uring_cq_has_overflow(&ring_);
   }
 
+  /// enter() would not have to wait: completions are there, or the kernel's work for them is to be
+  /// run. No system call.
+  bool has_work() {
+    return has_events() || (io_uring_smp_load_acquire(ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0;
+  }
+
   /// Takes completions out of the ring, as many as fit.
   std::span<Event> take_events(std::span<Event> space);
 

@@ -9,6 +9,8 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <ctime>
+#include <string>
 
 #include "tests/unit/engine_fixture.h"
 
@@ -64,6 +66,26 @@ TEST_P(EngineTurnTest, IdleConnectionsWakeNobody) {
   ASSERT_TRUE(turn_until([&] { return handler.received() == "bytes"; }));
   settle();
   EXPECT_TRUE(sleeps());
+  engine_->stop();
+}
+
+// After messages one by one io_uring looks out for the next one before it sleeps.
+TEST_P(EngineTurnTest, MessagesOneByOneAreToldAndNothingIsLookedOutForLong) {
+  const SocketPair pair = tcp_pair();
+  NotingHandler handler;
+  receive_all(handler, kReceive, pair.near.get());
+  std::string sent;
+  for (int i = 0; i < 100; ++i) {
+    send_text(pair.far.get(), "message");
+    sent += "message";
+    ASSERT_TRUE(turn_until([&] { return handler.received() == sent; }));
+  }
+  const auto processor_ms = [] { return std::clock() * 1000 / CLOCKS_PER_SEC; };
+  const auto before_ms = processor_ms();
+  EXPECT_TRUE(sleeps());
+  EXPECT_LT(processor_ms() - before_ms, 50);
+  send_text(pair.far.get(), "after it");
+  EXPECT_TRUE(turn_until([&] { return handler.received() == sent + "after it"; }));
   engine_->stop();
 }
 
