@@ -151,8 +151,10 @@ std::optional<std::chrono::nanoseconds> last_change(const std::string& config) {
   if (::stat(directory.c_str(), &facts) < 0) return std::nullopt;
   const auto changed = since_epoch(facts.st_mtim);
   std::error_code code;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
-    if (::lstat(entry.path().c_str(), &facts) == 0 && since_epoch(facts.st_ctim) >= changed) {
+  // Not a range-for: its step throws where reading on fails.
+  for (std::filesystem::directory_iterator entry(directory, code), end; !code && entry != end;
+       entry.increment(code)) {
+    if (::lstat(entry->path().c_str(), &facts) == 0 && since_epoch(facts.st_ctim) >= changed) {
       return std::nullopt;
     }
   }

@@ -59,9 +59,11 @@ std::optional<system_clock::time_point> start_time(const std::vector<std::string
 /// Programs of the daemon's children that have a proxy's command line.
 std::map<std::string, int> count_proxies(pid_t daemon) {
   std::map<std::string, int> proxies;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
-    const auto pid = parse_decimal<pid_t>(entry.path().filename().string());
+  std::error_code code;
+  // Not a range-for: its step throws where reading on fails.
+  for (std::filesystem::directory_iterator entry("/proc", code), end; !code && entry != end;
+       entry.increment(code)) {
+    const auto pid = parse_decimal<pid_t>(entry->path().filename().string());
     if (!pid) continue;
     const std::vector<std::string> stat = stat_fields(*pid);
     if (stat.size() <= kParentField || stat[kParentField] != std::to_string(daemon)) continue;

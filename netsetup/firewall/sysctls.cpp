@@ -89,8 +89,10 @@ Result<void> record_forwarding_interfaces(std::string_view forwarding_switch,
   const std::string family = forwarding_switch == kSwitchV4 ? "ipv4" : "ipv6";
   std::error_code error;
   const std::string directory = file_of("net/" + family + "/conf");
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    const std::string interface = entry.path().filename().string();
+  // Not a range-for: its step throws where reading on fails.
+  for (std::filesystem::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const std::string interface = entry->path().filename().string();
     const std::string path = fmt::format("net/{}/conf/{}/forwarding", family, interface);
     if (interface == "all" || has_path(records, path)) continue;
     auto current = read_setting(path);
