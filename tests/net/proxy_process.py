@@ -21,18 +21,18 @@ BINARY = os.environ["FAIRLEAD_PROXY"]
 FIRST_SPARE_DESCRIPTOR = 200
 
 
-def _is_sanitized():
+def _is_instrumented():
     with open(BINARY, "rb") as binary:
         image = binary.read()
-    return b"__asan_init" in image or b"__tsan_init" in image
+    return any(name in image for name in (b"__asan_init", b"__tsan_init", b"__gcov_init"))
 
 
-SANITIZED = _is_sanitized()
+INSTRUMENTED = _is_instrumented()
 
-# Sizes and numbers of connections are divided by this; sanitizers slow everything down.
-SCALE = int(os.environ.get("FAIRLEAD_TEST_SCALE", "8" if SANITIZED else "1"))
+# Sizes and numbers of connections are divided by this; instrumentation slows everything down.
+SCALE = int(os.environ.get("FAIRLEAD_TEST_SCALE", "8" if INSTRUMENTED else "1"))
 
-STOP_SECONDS = 10.0 if SANITIZED else 2.0
+STOP_SECONDS = 10.0 if INSTRUMENTED else 2.0
 
 
 def refusing(error, *system_calls):

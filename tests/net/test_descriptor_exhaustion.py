@@ -11,7 +11,7 @@ import process_facts
 import tcp
 from conftest import PublishedTcp
 from deadline import wait_until
-from proxy_process import SANITIZED, refusing
+from proxy_process import INSTRUMENTED, refusing
 from test_log import counters
 
 LIMIT = 64
@@ -172,7 +172,7 @@ def test_a_host_without_room_for_sockets(launch, error):
         proxy.serves_only_tcp = False
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers need descriptors and memory of their own")
+@pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs descriptors and memory of their own")
 def test_recovery_again_and_again(launch):
     """In and out of the shortage: nothing is lost on the way and no pause lasts."""
     published = PublishedTcp(launch, wrapper=limited(24), options=["-max-connections", "1000"])

@@ -8,9 +8,9 @@ import process_facts
 import tcp
 import udp
 from conftest import PublishedTcp, next_port
-from proxy_process import SANITIZED
+from proxy_process import INSTRUMENTED
 
-pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers have threads and memory of their own")
+pytestmark = pytest.mark.skipif(INSTRUMENTED, reason="instrumentation has threads and memory of their own")
 
 WATCHED_SECONDS = 2
 

@@ -18,9 +18,9 @@ from container_service import Published, Service, process_in
 from deadline import wait_until
 from injected_call import inject
 from namespace import Namespace
-from proxy_process import BINARY, SANITIZED, refusing
+from proxy_process import BINARY, INSTRUMENTED, refusing
 
-sandboxed = pytest.mark.skipif(SANITIZED, reason="sanitizers need files and to look at themselves")
+sandboxed = pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs files and to look at itself")
 
 taken_over = pytest.mark.skipif(not injected_call.AVAILABLE,
                                 reason="injects system calls on x86_64 only")

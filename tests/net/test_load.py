@@ -21,7 +21,7 @@ import tcp
 import udp
 from conftest import PublishedTcp, next_port
 from namespace import Namespace, ip, sysctl
-from proxy_process import SANITIZED, scaled
+from proxy_process import INSTRUMENTED, scaled
 
 FULL = os.environ.get("FAIRLEAD_LOAD") == "full"
 CROWD = 9_900 if FULL else scaled(2000)
@@ -171,12 +171,12 @@ def test_slow_clients_hold_nobody_up(launch):
         assert tcp.receive_exactly(server, 3) == b"xxx"
         client.close()
         server.close()
-    if not SANITIZED:
+    if not INSTRUMENTED:
         assert grown < (2 << 20) + SLOW * 1024
     assert beside < alone * 10 + 0.01
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers need memory of their own")
+@pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs memory of their own")
 def test_slow_clients_of_one_address_leave_room_for_others(launch):
     """What --max-connections-per-client is for."""
     published = PublishedTcp(launch, options=["-max-connections", "100",
@@ -196,7 +196,7 @@ def test_slow_clients_of_one_address_leave_room_for_others(launch):
             end.close()
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers need memory of their own")
+@pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs memory of their own")
 def test_memory_of_stalled_readers(launch):
     """Everybody sends and nobody reads: what is kept of it is bounded."""
     with sysctl("net.ipv4.tcp_wmem", "4096 16384 32768"), \

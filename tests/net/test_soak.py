@@ -19,7 +19,7 @@ import udp
 from conftest import next_port
 from control_group import ControlGroup
 from deadline import wait_until
-from proxy_process import SANITIZED
+from proxy_process import INSTRUMENTED
 from test_log import counters
 
 SECONDS = int(os.environ.get("FAIRLEAD_SOAK_SECONDS", "6"))
@@ -106,7 +106,7 @@ def median_of(samples, name, quarter):
     return statistics.median(s[name] for s in samples[quarter * part:(quarter + 1) * part])
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers need descriptors and memory of their own")
+@pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs descriptors and memory of their own")
 @pytest.mark.skipif(not ControlGroup.available(), reason="no control group for memory can be made")
 def test_mixed_load_leaves_everything_flat(launch, engine):
     front, mixed_port, back = next_port(), next_port(), next_port()

@@ -15,7 +15,7 @@ import tcp
 import udp
 from conftest import PublishedTcp, PublishedUdp, next_port
 from deadline import ready, wait_until
-from proxy_process import SANITIZED, StatusPipe
+from proxy_process import INSTRUMENTED, StatusPipe
 from supervisor import Supervisor
 
 # How a call may fail when a proxy starts.
@@ -102,7 +102,7 @@ BYTES = 60_000
 # More of one kind are not made for one connection.
 CALLS_MAX = 64
 
-pytestmark = pytest.mark.skipif(SANITIZED, reason="sanitizers make system calls of their own")
+pytestmark = pytest.mark.skipif(INSTRUMENTED, reason="sanitizers make system calls of their own")
 
 
 def walk(supervisor, calls, act):

@@ -9,7 +9,7 @@ import process_facts
 import tcp
 from conftest import PublishedTcp
 from namespace import sysctl
-from proxy_process import SANITIZED, scaled
+from proxy_process import INSTRUMENTED, scaled
 from transfer import Concurrently
 
 # What two sockets' buffers at their largest and the relay's own may hold on the way.
@@ -90,7 +90,7 @@ BOUND_PER_CONNECTION_BYTES = 64 << 10
 BOUND_SHARED_BYTES = 24 << 20
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers need memory of their own")
+@pytest.mark.skipif(INSTRUMENTED, reason="instrumentation needs memory of their own")
 def test_memory_for_2000_stalled_connections_is_bounded(launch, relay):
     with sysctl("net.ipv4.tcp_wmem", "4096 16384 32768"), \
             sysctl("net.ipv4.tcp_rmem", "4096 16384 32768"):

@@ -9,7 +9,7 @@ import process_facts
 import tcp
 from conftest import PublishedTcp
 from deadline import wait_until
-from proxy_process import SANITIZED, scaled
+from proxy_process import INSTRUMENTED, scaled
 from transfer import Concurrently
 
 CONCURRENT = scaled(2000)
@@ -80,7 +80,7 @@ def test_churn_leaves_nothing_behind(launch, ending):
             server.close()
         published.proxy.wait_for_sockets(published.proxy.idle_sockets)
         resident[step] = process_facts.resident_bytes(published.proxy.pid)
-    if not SANITIZED:
+    if not INSTRUMENTED:
         assert resident[4] <= resident[0] + (256 << 10), resident
 
 
@@ -153,7 +153,7 @@ def echo_until_quit(listener):
 
 def test_idle_memory_after_the_peak(launch):
     """Buffers go back to the system when the load has gone."""
-    if SANITIZED:
+    if INSTRUMENTED:
         pytest.skip("sanitizers keep freed memory")
     published = PublishedTcp(launch)
     before = process_facts.resident_bytes(published.proxy.pid)
