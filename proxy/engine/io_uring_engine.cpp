@@ -31,8 +31,8 @@
 // for an eventfd instead, which the ring is told to signal only then. (Waiting for the ring's own
 // descriptor does not work: with DEFER_TASKRUN it becomes readable only after the work was run.)
 //
-// Where one connection's messages go back and forth, one at a time, most of the time is spent waking up
-// processors that sleep. So after some turns in a row that brought one message of the same handler
+// Where one connection's messages go back and forth, one at a time, most time goes into waking
+// processors that sleep. So after some turns in a row that brought one message of one handler
 // each, the next one is looked out for (kLookOut) before the thread sleeps, and whoever wants the
 // processor meanwhile gets it. A look-out in vain ends that until there were as many such turns
 // again. With 64 B requests over a bridge, one at a time, that was 1.18 of what kernel DNAT moves
