@@ -41,7 +41,9 @@
 // Receives take their buffers from two ProvidedBuffers. When none is left the kernel ends a receive
 // with ENOBUFS; a receive started while none is left waits in starved_ until a lease has come back.
 // The last of them goes first: whoever sends fastest took the last buffers, so it was told first
-// that none is left, and first in line again it would take them all again.
+// that none is left, and first in line again it would take them all again. As many as there are
+// buffers go in a turn; nothing may have come for any of those, so while others wait that could go
+// as well, a turn does not sleep.
 //
 // A poll request ends when the peer has sent its FIN (POLLRDHUP), asked for or not (IO_POLL_UNMASK
 // in io_uring/poll.c). Who waits for room to send, or for a reset, would be woken at once, again
@@ -125,6 +127,8 @@ class IoUringEngine final : public Engine {
   void submit_cancel(std::uint64_t name);
   void take_wait_event(const Ring::Event& event);
   void resume_starved();
+  /// A receive waits although there is a buffer for it.
+  bool starved_can_go();
   void wait_for_events(std::optional<TimeMs> wake_at);
   void note_messages(std::span<const Ring::Event> events);
   void look_out();
@@ -278,6 +282,12 @@ void IoUringEngine::resume_starved() {
   shortage_ = false;
 }
 
+bool IoUringEngine::starved_can_go() {
+  return std::ranges::any_of(std::array{BufferSize::small, BufferSize::large}, [this](auto size) {
+    return !starved_[static_cast<std::size_t>(size)].empty() && buffers(size).in_ring() > 0;
+  });
+}
+
 void IoUringEngine::turn(std::optional<TimeMs> wake_at) {
   resume_starved();
   wait_for_events(wake_at);
@@ -300,7 +310,7 @@ void IoUringEngine::turn(std::optional<TimeMs> wake_at) {
 }
 
 void IoUringEngine::wait_for_events(std::optional<TimeMs> wake_at) {
-  if (has_deferred() || !own_completions_.empty()) {
+  if (has_deferred() || !own_completions_.empty() || starved_can_go()) {
     ring_.enter(false, std::nullopt);
     return;
   }

@@ -252,6 +252,44 @@ TEST_P(EngineReceiveTest, ReceivesWaitingForABufferAreServedInOrder) {
   for (NotingHandler& handler : handlers) handler.leases.clear();
 }
 
+// A crowd stood still: the first in line had got the buffers that were free and had nothing to
+// receive, so no turn came in which the others would have got their chance.
+TEST_P(EngineReceiveTest, WhoHasNothingToReceiveDoesNotHoldUpWhoHas) {
+  constexpr TimeMs kTooLongMs = 10'000;
+  const SocketPair greedy = unix_pair();
+  NotingHandler greedy_handler;
+  exhaust_buffers(greedy_handler, greedy);
+  // So that it is not in line itself.
+  engine_->cancel(greedy_handler, kReceive);
+  greedy_handler.when_completed = {};
+  settle();
+
+  constexpr std::size_t kIdle = 20;
+  std::vector<SocketPair> idle;
+  std::array<NotingHandler, kIdle> idle_handlers;
+  for (NotingHandler& idle_handler : idle_handlers) {
+    idle.push_back(unix_pair());
+    engine_->receive(idle_handler, kReceive, idle.back().near.get(), BufferSize::small,
+                     Repeat::until_stopped);
+  }
+  const SocketPair pair = unix_pair();
+  NotingHandler handler;
+  send_text(pair.far.get(), "x");
+  receive_all(handler, kReceive, pair.near.get());
+  settle();
+  EXPECT_TRUE(handler.received().empty());
+
+  greedy_handler.leases.pop_back();
+  const TimeMs start = engine_->now();
+  for (int turns = 0; handler.received().empty() && turns < 100; ++turns) {
+    engine_->turn(start + kTooLongMs);
+  }
+  EXPECT_EQ(handler.received(), "x");
+  EXPECT_LT(engine_->now() - start, kTooLongMs);
+  engine_->stop();
+  greedy_handler.leases.clear();
+}
+
 TEST_P(EngineReceiveTest, ReceiveWaitingForABufferCanBeCancelled) {
   const SocketPair greedy = unix_pair();
   const SocketPair pair = unix_pair();
