@@ -1,8 +1,12 @@
 #include "netsetup/links/netlink.h"
 
+#include <fmt/format.h>
 #include <netlink/errno.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include <cctype>
+#include <cerrno>
 #include <span>
 
 namespace fairlead {
@@ -25,10 +29,18 @@ Result<SocketHandle> open_netlink(int protocol) {
   if (const int code = nl_connect(socket.get(), protocol); code < 0) {
     return netlink_failed("netlink socket", code);
   }
+  constexpr timeval kPatience{kAnswerSeconds, 0};
+  if (::setsockopt(nl_socket_get_fd(socket.get()), SOL_SOCKET, SO_RCVTIMEO, &kPatience,
+                   sizeof kPatience) < 0) {
+    return failed("netlink socket", errno);
+  }
   return socket;
 }
 
 std::unexpected<Error> netlink_failed(std::string_view step, int code) {
+  if (code == -NLE_AGAIN) {
+    return failed(fmt::format("{}: no answer from the kernel within {} s", step, kAnswerSeconds));
+  }
   std::string text = nl_geterror(code);
   if (!text.empty()) text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
   return failed(std::string(step) + ": " + text);

@@ -37,8 +37,13 @@ using MessageHandle = std::unique_ptr<nl_msg, Releaser<nlmsg_free>>;
 using NetlinkAddress = std::unique_ptr<nl_addr, Releaser<nl_addr_put>>;
 
 /// A netlink socket of the network namespace that the calling thread is in; it stays one of that
-/// namespace whatever the thread enters later. `protocol` as NETLINK_ROUTE.
+/// namespace whatever the thread enters later. `protocol` as NETLINK_ROUTE. Receiving from it ends
+/// with NLE_AGAIN after kAnswerSeconds: libnl goes on to wait for an answer to some requests that
+/// it could not send.
 Result<SocketHandle> open_netlink(int protocol);
+
+/// The kernel answers while it takes the request, or begins to; more than long enough.
+inline constexpr int kAnswerSeconds = 10;
 
 /// `<step>: <libnl's text>`. REQUIRES: code < 0, one of libnl's.
 std::unexpected<Error> netlink_failed(std::string_view step, int code);

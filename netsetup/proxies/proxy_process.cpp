@@ -307,8 +307,12 @@ bool is_running(const ProxyProcess& process) {
 }
 
 Result<void> stop_proxy(const ProxyProcess& process) {
-  const FileDescriptor pidfd = open_process(process);
-  if (!pidfd) return {};
+  const FileDescriptor pidfd(::pidfd_open(process.pid, 0));
+  // Want of a descriptor does not mean that it has ended.
+  if (!pidfd && errno != ESRCH) {
+    return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
+  }
+  if (!pidfd || start_time(process.pid) != process.start_time) return {};
   for (const int signal : {SIGTERM, SIGKILL}) {
     if (::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) {
       return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
