@@ -6,10 +6,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <limits>
 #include <string>
 
 #include "tests/unit/engine_fixture.h"
@@ -47,12 +49,17 @@ TEST_P(EngineTurnTest, WakesUpAtTheTimeAsked) {
   // More than one turn only if something interrupts, such as the kernel's end of an earlier ring.
   for (int i = 0; i < 5 && engine_->now() < wake_at; ++i) engine_->turn(wake_at);
   EXPECT_GE(engine_->now(), wake_at);
-  EXPECT_LT(engine_->now(), wake_at + 5'000);
+  EXPECT_LT(engine_->now(), wake_at + 1'000);
 
-  const TimeMs before = monotonic_ms();
-  engine_->turn(wake_at);
-  engine_->turn(0);
-  EXPECT_LT(monotonic_ms() - before, 5'000);
+  // A busy machine may hold up some of these, but not all.
+  TimeMs least_ms = std::numeric_limits<TimeMs>::max();
+  for (int i = 0; i < 10; ++i) {
+    const TimeMs before = monotonic_ms();
+    engine_->turn(wake_at);
+    engine_->turn(0);
+    least_ms = std::min(least_ms, monotonic_ms() - before);
+  }
+  EXPECT_LT(least_ms, 50);
 }
 
 TEST_P(EngineTurnTest, IdleConnectionsWakeNobody) {

@@ -47,11 +47,7 @@ class IntroductionsTest : public ::testing::TestWithParam<RelayMode> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, IntroductionsTest,
-                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
-                         [](const auto& mode) {
-                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
-                         });
+FAIRLEAD_FOR_EVERY_RELAY_MODE(IntroductionsTest);
 
 TEST_P(IntroductionsTest, TheClientIsWhoTheFrontEndSays) {
   for (const ProxyProtocol version : {ProxyProtocol::v1, ProxyProtocol::v2}) {

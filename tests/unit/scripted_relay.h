@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -55,5 +57,12 @@ class ScriptedRelay {
   int listener_fd_;
   std::unique_ptr<TcpListener> listener_;
 };
+
+#define FAIRLEAD_FOR_EVERY_RELAY_MODE(suite)                                     \
+  INSTANTIATE_TEST_SUITE_P(                                                      \
+      Every, suite, ::testing::Values(RelayMode::automatic, RelayMode::splice),  \
+      [](const ::testing::TestParamInfo<RelayMode>& mode) {                      \
+        return std::string(mode.param == RelayMode::splice ? "splice" : "copy"); \
+      })
 
 }  // namespace fairlead

@@ -31,11 +31,7 @@ class TcpTortureTest : public ::testing::TestWithParam<RelayMode> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, TcpTortureTest,
-                         ::testing::Values(RelayMode::automatic, RelayMode::splice),
-                         [](const auto& mode) {
-                           return std::string(mode.param == RelayMode::splice ? "splice" : "copy");
-                         });
+FAIRLEAD_FOR_EVERY_RELAY_MODE(TcpTortureTest);
 
 // Failing every call in turn.
 
