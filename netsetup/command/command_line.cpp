@@ -11,6 +11,7 @@
 #include "netsetup/links/network_namespace.h"
 #include "netsetup/state/state_directory.h"
 #include "proxy/mapping/decimal.h"
+#include "proxy/options/placeholder.h"
 
 namespace fairlead {
 namespace {
@@ -423,14 +424,11 @@ Result<NetCommandLine> take(const po::parsed_options& parsed) {
   return std::move(draft.line);
 }
 
-/// Boost puts the word that an error is about in the place of %original_token% and its like until
-/// there is none left in the text: for ever, when the word contains one itself. What follows the
-/// `=` of an option that there is does not get into its errors.
-bool could_be_a_placeholder(std::string_view word) {
-  if (!word.starts_with('-') || !word.contains('%')) return false;
+/// Whether Boost would take what is in the word for a value.
+bool has_value(std::string_view word) {
   const std::size_t equals = word.find('=');
-  return !word.starts_with("--") || equals == std::string_view::npos ||
-         std::ranges::find(kOptions, word.substr(2, equals - 2), &NetOption::name) ==
+  return word.starts_with("--") && equals != std::string_view::npos &&
+         std::ranges::find(kOptions, word.substr(2, equals - 2), &NetOption::name) !=
              std::end(kOptions);
 }
 
@@ -440,8 +438,10 @@ Result<NetCommandLine> parse_net_command_line(std::span<const char* const> argum
   try {
     const po::options_description options = describe_options();
     const Words words(arguments.begin(), arguments.end());
-    if (const auto word = std::ranges::find_if(words, could_be_a_placeholder);
-        word != words.end()) {
+    const auto word = std::ranges::find_if(words, [](std::string_view each) {
+      return is_like_a_placeholder(each) && !has_value(each);
+    });
+    if (word != words.end()) {
       return failed("unrecognised option '" + *word + "'; see --help");
     }
     return take(parse_in_pieces(words, options));

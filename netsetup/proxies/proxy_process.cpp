@@ -79,10 +79,13 @@ bool has_ended(const FileDescriptor& pidfd, std::chrono::milliseconds patience) 
   }
 }
 
-/// Empty: the process is not there any more.
+/// Empty: see errno. ESRCH: the process is not there any more.
 FileDescriptor open_process(const ProxyProcess& process) {
   FileDescriptor pidfd(::pidfd_open(process.pid, 0));
-  if (!pidfd || start_time(process.pid) != process.start_time) return {};
+  if (pidfd && start_time(process.pid) != process.start_time) {
+    pidfd.reset();
+    errno = ESRCH;
+  }
   return pidfd;
 }
 
@@ -307,12 +310,12 @@ bool is_running(const ProxyProcess& process) {
 }
 
 Result<void> stop_proxy(const ProxyProcess& process) {
-  const FileDescriptor pidfd(::pidfd_open(process.pid, 0));
-  // Want of a descriptor does not mean that it has ended.
-  if (!pidfd && errno != ESRCH) {
+  const FileDescriptor pidfd = open_process(process);
+  if (!pidfd) {
+    if (errno == ESRCH) return {};
+    // Want of a descriptor does not mean that it has ended.
     return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
   }
-  if (!pidfd || start_time(process.pid) != process.start_time) return {};
   for (const int signal : {SIGTERM, SIGKILL}) {
     if (::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) {
       return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "proxy/options/config_file.h"
+#include "proxy/options/placeholder.h"
 
 namespace fairlead {
 namespace {
@@ -83,12 +84,6 @@ bool has_value(std::string_view word) {
   return name == "config" || find_option(name) != nullptr;
 }
 
-/// Boost puts the word that an error is about in the place of %original_token% and its like until
-/// there is none left in the text: for ever, when the word contains one itself.
-bool could_be_a_placeholder(std::string_view word) {
-  return word.starts_with('-') && word.find('%') != std::string_view::npos && !has_value(word);
-}
-
 }  // namespace
 
 Result<CommandLine> parse_command_line(std::span<const char* const> arguments) {
@@ -98,8 +93,10 @@ Result<CommandLine> parse_command_line(std::span<const char* const> arguments) {
   try {
     const po::options_description options = all_options();
     const std::vector<std::string> words(arguments.begin(), arguments.end());
-    if (const auto word = std::ranges::find_if(words, could_be_a_placeholder);
-        word != words.end()) {
+    const auto word = std::ranges::find_if(words, [](std::string_view each) {
+      return is_like_a_placeholder(each) && !has_value(each);
+    });
+    if (word != words.end()) {
       return failed("unrecognised option '" + *word + "'; see --help");
     }
     return take(po::command_line_parser(words).options(options).style(kStyle).run());
