@@ -61,6 +61,15 @@ def accept(listener):
     return server
 
 
+def waiting_clients(port):
+    """Of whoever listens on that port over IPv4: those that have not been accepted."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        rows = [line.split() for line in file][1:]
+    # Address and port; state, of which 0A is LISTEN; lengths of the two queues.
+    return sum(int(row[4].split(":")[1], 16) for row in rows
+               if row[3] == "0A" and int(row[1].split(":")[1], 16) == port)
+
+
 def receive_exactly(sock, size):
     pieces = []
     while size:

@@ -141,6 +141,8 @@ def test_a_limit_that_is_reached_without_warning(launch):
         end.close()
     container = tcp.address(published.backend)
     published.backend.close()
+    # Those that still wait to be accepted are gone and would be served before the ones to come.
+    wait_until(lambda: tcp.waiting_clients(published.port) == 0, "clients still wait")
     published.proxy.wait_for_sockets(1)
     published.backend = tcp.listen(*container)
     subprocess.run(["prlimit", f"--pid={published.proxy.pid}", "--nofile=4096:"],
