@@ -117,7 +117,10 @@ constexpr auto kOptions = std::to_array<NetOption>({
      }},
     {"state-dir", "DIR", kEvery, "where the state is kept, by default /run/fairlead",
      [](Draft& draft, const std::string& text) -> Result<void> {
-       if (!text.starts_with('/')) return failed("accepted: an absolute path");
+       if (!text.starts_with('/') || text.size() > kStateDirectoryMax) {
+         return failed(
+             fmt::format("accepted: an absolute path, {} bytes long at most", kStateDirectoryMax));
+       }
        draft.line.state_directory = text;
        return {};
      }},

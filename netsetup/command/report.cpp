@@ -273,8 +273,8 @@ Result<PlannedChange> plan_change(KernelHost& host, const State& state, const Ne
       }
       const auto program = host.proxy_program();
       if (!program) return std::unexpected(program.error());
-      change.proxies.push_back(
-          fmt::format("{} {}", *program, fmt::join(proxy_arguments(mappings), " ")));
+      change.proxies.push_back(fmt::format(
+          "{} {}", *program, fmt::join(proxy_arguments(host.metrics_directory(), mappings), " ")));
     }
   }
   return change;

@@ -8,10 +8,10 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "netsetup/command/report.h"
 #include "netsetup/host/kernel_host.h"
-#include "netsetup/proxies/listening_sockets.h"
 #include "netsetup/rules/rule_plan.h"
 #include "netsetup/state/state_directory.h"
 #include "netsetup/state/text_file.h"
@@ -44,11 +44,8 @@ Result<Sample> take_sample(const NetCommandLine& line) {
     if (!read) return std::unexpected(read.error());
     counters = std::move(*read);
   }
-  const auto sockets = connected_sockets(Protocol::tcp);
-  if (!sockets) return std::unexpected(sockets.error());
-  std::vector<std::uint32_t> open(65536);
-  for (const LocalSocket& socket : *sockets) ++open[socket.port];
-  return Sample{Clock::now(), port_activities(state->networks, counters, open)};
+  const ProxyAnswers proxies = ask_proxies(state->networks, directory);
+  return Sample{Clock::now(), port_activities(state->networks, counters, proxies)};
 }
 
 /// Nothing: not known yet, or counted anew since.
@@ -61,6 +58,21 @@ std::optional<double> rate(const std::optional<std::uint64_t>& before,
 
 std::string number(const std::optional<std::uint64_t>& value) {
   return value ? fmt::format("{}", *value) : "-";
+}
+
+std::string number(const std::optional<double>& value) {
+  return value ? fmt::format("{:.0f}", *value) : "-";
+}
+
+std::string bytes_text(const std::optional<double>& bytes) {
+  if (!bytes) return "-";
+  double value = *bytes;
+  for (const std::string_view unit : {"B", "kB", "MB"}) {
+    if (value < 999.5)
+      return fmt::format("{:.{}f} {}", value, value < 9.95 && unit != "B" ? 1 : 0, unit);
+    value /= 1000;
+  }
+  return fmt::format("{:.1f} GB", value);
 }
 
 /// No line is longer than the screen is wide, so that none of them takes two.
@@ -135,11 +147,78 @@ class Signals {
   sigset_t before_{};
 };
 
+void add_proxied(const Network& network, const Container& container, const ProxyAnswers& proxies,
+                 PortActivity& activity) {
+  const std::vector<Mapping> mappings = plan_proxy(network, container, activity.port);
+  if (mappings.empty()) return;
+  const auto answer = container.proxy ? proxies.find(container.proxy->pid) : proxies.end();
+  activity.unanswered = answer == proxies.end();
+  if (activity.unanswered) return;
+  activity.proxied.emplace();
+  for (const Mapping& mapping : mappings) {
+    const auto counted = answer->second.find(mapping.to_string());
+    if (counted != answer->second.end()) *activity.proxied += counted->second;
+  }
+}
+
+std::optional<std::uint64_t> proxied(const PortActivity& activity,
+                                     std::uint64_t ProxyCounters::* figure) {
+  if (!activity.proxied) return std::nullopt;
+  return (*activity.proxied).*figure;
+}
+
+/// What has come to be since, each a second.
+struct Rates {
+  std::optional<double> translated;
+  std::optional<double> proxied;
+  std::optional<double> to_container;
+  std::optional<double> to_client;
+
+  bool operator<(const Rates& other) const { return order() < other.order(); }
+
+ private:
+  std::pair<double, double> order() const {
+    return {translated.value_or(0) + proxied.value_or(0),
+            to_container.value_or(0) + to_client.value_or(0)};
+  }
+};
+
+Rates rates(const PortActivity& before, const PortActivity& now,
+            std::chrono::duration<double> elapsed) {
+  const auto of = [&](std::uint64_t ProxyCounters::* figure) {
+    return rate(proxied(before, figure), proxied(now, figure), elapsed);
+  };
+  return {.translated = rate(before.translated, now.translated, elapsed),
+          .proxied = of(&ProxyCounters::accepted),
+          .to_container = of(&ProxyCounters::bytes_to_container),
+          .to_client = of(&ProxyCounters::bytes_to_client)};
+}
+
 }  // namespace
+
+ProxyAnswers ask_proxies(const Networks& networks, const StateDirectory& directory) {
+  std::vector<pid_t> proxies;
+  std::vector<ProxyQuestion> questions;
+  for (const Network& network : networks) {
+    for (const Container& container : network.containers) {
+      if (!container.proxy) continue;
+      proxies.push_back(container.proxy->pid);
+      // Of each port one for IPv4 and one for IPv6.
+      questions.push_back({directory.metrics_path(*container.proxy), 2 * container.ports.size()});
+    }
+  }
+  ProxyAnswers answers;
+  std::vector<std::optional<MappingCounters>> answered = ask_proxies(questions);
+  for (std::size_t i = 0; i < proxies.size(); ++i) {
+    std::optional<MappingCounters>& answer = answered[i];
+    if (answer) answers.emplace(proxies[i], std::move(*answer));
+  }
+  return answers;
+}
 
 PortActivities port_activities(const Networks& networks,
                                const std::optional<FirewallCounters>& counters,
-                               const std::optional<std::vector<std::uint32_t>>& open) {
+                               const ProxyAnswers& proxies) {
   std::map<TranslationKey, std::uint64_t> translated;
   if (counters) {
     for (const auto& [of, count] : counters->connections) {
@@ -151,18 +230,13 @@ PortActivities port_activities(const Networks& networks,
     for (const Container& container : network.containers) {
       for (const PublishedPort& port : container.ports) {
         PortActivity activity{network.name, container.name, port, network.mode, {}, {}};
+        add_proxied(network, container, proxies, activity);
         const bool any = port.host_ip && port.host_ip->is_unspecified();
         for (const IpAddress& address : container.addresses) {
           const auto found = translated.find(
               {port.protocol, any ? std::nullopt : port.host_ip, port.host_ports, address});
           if (found == translated.end()) continue;
           activity.translated = activity.translated.value_or(0) + found->second;
-        }
-        if (open && network.mode != Mode::dnat && port.protocol == Protocol::tcp) {
-          activity.open = 0;
-          for (std::uint32_t i = 0; i < port.host_ports.size(); ++i) {
-            *activity.open += (*open)[port.host_ports.first + i];
-          }
         }
         activities.push_back(std::move(activity));
       }
@@ -175,7 +249,7 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
                            std::chrono::duration<double> elapsed, ScreenSize size) {
   struct Line {
     const PortActivity* activity;
-    std::optional<double> rate;
+    Rates rates;
   };
   std::vector<Line> lines;
   auto earlier = before.begin();
@@ -183,9 +257,9 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
     // Mostly it is the next one; who is new is looked for in vain.
     auto found = std::find_if(earlier, before.end(),
                               [&](const PortActivity& other) { return other.same_port(activity); });
-    std::optional<double> current;
+    Rates current;
     if (found != before.end()) {
-      current = rate(found->translated, activity.translated, elapsed);
+      current = rates(*found, activity, elapsed);
       earlier = std::next(found);
     }
     lines.push_back({&activity, current});
@@ -194,17 +268,21 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
   const bool all = size.rows == 0 || lines.size() + 1 <= size.rows;
   const std::size_t shown = all ? lines.size() : size.rows - std::min<std::size_t>(size.rows, 2);
   if (!all) {
-    std::ranges::stable_sort(lines, std::ranges::greater(),
-                             [](const Line& line) { return line.rate.value_or(-1); });
+    std::ranges::stable_sort(
+        lines, [](const Line& one, const Line& other) { return other.rates < one.rates; });
   }
-  std::vector<std::vector<std::string>> rows = {
-      {"NETWORK", "CONTAINER", "MODE", "PORT", "TRANSLATED", "PER SECOND", "OPEN IN PROXY"}};
+  std::vector<std::vector<std::string>> rows = {{"NETWORK", "CONTAINER", "MODE", "PORT",
+                                                 "TRANSLATED", "/S", "PROXIED", "/S", "OPEN",
+                                                 "IN/S", "OUT/S"}};
   for (std::size_t i = 0; i < shown; ++i) {
     const PortActivity& activity = *lines[i].activity;
-    const std::optional<double>& current = lines[i].rate;
-    rows.push_back({activity.network, activity.container, std::string(mode_name(activity.mode)),
-                    activity.port.to_string(), number(activity.translated),
-                    current ? fmt::format("{:.0f}", *current) : "-", number(activity.open)});
+    const Rates& current = lines[i].rates;
+    rows.push_back(
+        {activity.network, activity.container, std::string(mode_name(activity.mode)),
+         activity.port.to_string(), number(activity.translated), number(current.translated),
+         activity.unanswered ? "no answer" : number(proxied(activity, &ProxyCounters::accepted)),
+         number(current.proxied), number(proxied(activity, &ProxyCounters::open)),
+         bytes_text(current.to_container), bytes_text(current.to_client)});
   }
   std::string text = table(rows);
   if (!all) text += fmt::format("and {} more\n", lines.size() - shown);

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "netsetup/command/command_line.h"
 #include "netsetup/firewall/firewall.h"
 #include "netsetup/network/network.h"
+#include "netsetup/proxies/proxy_counters.h"
+#include "netsetup/state/state_directory.h"
 #include "proxy/mapping/error.h"
 
 namespace fairlead {
@@ -24,8 +27,10 @@ struct PortActivity {
   Mode mode = Mode::both;
   /// Connections that the kernel has translated since the rules were loaded.
   std::optional<std::uint64_t> translated;
-  /// TCP connections that the proxy has open with clients.
-  std::optional<std::uint64_t> open;
+  /// What came by the proxy.
+  std::optional<ProxyCounters> proxied;
+  /// A proxy serves it, and has not said what it has counted.
+  bool unanswered = false;
 
   bool same_port(const PortActivity& other) const {
     return network == other.network && container == other.container && port == other.port;
@@ -34,10 +39,15 @@ struct PortActivity {
 
 using PortActivities = std::vector<PortActivity>;
 
-/// `open`: TCP connections by local port, 65,536 of them.
+/// The answers of the proxies that run, by their number.
+using ProxyAnswers = std::map<pid_t, MappingCounters>;
+
+/// Asks all of them; see ask_proxies().
+ProxyAnswers ask_proxies(const Networks& networks, const StateDirectory& directory);
+
 PortActivities port_activities(const Networks& networks,
                                const std::optional<FirewallCounters>& counters,
-                               const std::optional<std::vector<std::uint32_t>>& open);
+                               const ProxyAnswers& proxies);
 
 /// In characters. 0: without end.
 struct ScreenSize {
@@ -46,7 +56,8 @@ struct ScreenSize {
 };
 
 /// One line for each port, with what has come to be since `before`, which was `elapsed` ago. The
-/// ports with the highest rates are shown where there is no room for all. Both are in the order of
+/// ports with the highest rates, of connections and then of bytes, are shown where there is no room
+/// for all. Both are in the order of
 /// port_activities().
 std::string activity_table(const PortActivities& before, const PortActivities& now,
                            std::chrono::duration<double> elapsed, ScreenSize size);

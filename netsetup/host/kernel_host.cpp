@@ -184,7 +184,8 @@ Result<ProxyProcess> KernelHost::start_proxy(const Network& network, const Conta
   if (!program) return std::unexpected(program.error());
   const ProxyLaunch launch{.program = *program,
                            .state_directory = directory_.path(),
-                           .log = directory_.log_path(network, container)};
+                           .log = directory_.log_path(network, container),
+                           .metrics_directory = directory_.metrics_directory()};
   auto started = fairlead::start_proxy(launch, mappings);
   if (started) return started;
   return failed(fmt::format("network {}: container {}: fairlead-proxy: {}", network.name,

@@ -31,8 +31,9 @@ class KernelHost final : public Host {
   Links& links() { return links_; }
   /// Null before choose_backend().
   Firewall* firewall() { return firewall_.get(); }
-  /// What start_proxy() would run.
+  /// What start_proxy() would run, and where it would have its socket.
   Result<std::string> proxy_program();
+  std::string metrics_directory() const { return directory_.metrics_directory(); }
 
   Result<void> check(const Networks& from, const Networks& to) override;
   Result<void> change_link(const LinkChange& change) override;

@@ -17,7 +17,6 @@ namespace fairlead {
 namespace {
 
 // States of include/net/tcp_states.h, which all of these protocols use.
-constexpr std::uint32_t kEstablished = 1U << 1;
 constexpr std::uint32_t kClose = 1U << 7;
 constexpr std::uint32_t kListen = 1U << 10;
 
@@ -79,10 +78,6 @@ std::optional<LocalSocket> read_socket(nlmsghdr& answer) {
 
 Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol) {
   return list_sockets(protocol, protocol == Protocol::udp ? kClose : kListen);
-}
-
-Result<std::vector<LocalSocket>> connected_sockets(Protocol protocol) {
-  return list_sockets(protocol, kEstablished);
 }
 
 }  // namespace fairlead

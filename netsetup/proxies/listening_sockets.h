@@ -1,4 +1,4 @@
-// What listens on this host, and what is connected.
+// What listens on this host.
 
 #pragma once
 
@@ -24,9 +24,6 @@ struct LocalSocket {
 /// those that listen, for UDP those that are bound and not connected. In no order. Needs no
 /// privilege. Empty where the kernel cannot tell (inet_diag of the protocol is not there).
 Result<std::vector<LocalSocket>> listening_sockets(Protocol protocol);
-
-/// The same of those that have a connection.
-Result<std::vector<LocalSocket>> connected_sockets(Protocol protocol);
 
 /// The socket of one answer of sock_diag(7). Nothing: it is none.
 std::optional<LocalSocket> read_socket(nlmsghdr& answer);

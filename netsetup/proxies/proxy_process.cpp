@@ -20,7 +20,6 @@
 #include <filesystem>
 #include <optional>
 #include <string_view>
-#include <tuple>
 
 #include "netsetup/state/text_file.h"
 #include "proxy/mapping/decimal.h"
@@ -240,34 +239,12 @@ bool wait_until_ready(const NotifySocket& socket, const FileDescriptor& pidfd) {
   }
 }
 
-// Mappings.
-
-/// Whether `b` goes on where `a` ends, here and there.
-bool continues(const Mapping& a, const Mapping& b) {
-  return a.protocol == b.protocol && a.host_ip == b.host_ip && a.container_ip == b.container_ip &&
-         a.host_ports.last + 1 == b.host_ports.first &&
-         a.container_ports.last + 1 == b.container_ports.first;
-}
-
 }  // namespace
 
-std::vector<std::string> proxy_arguments(std::span<const Mapping> mappings) {
-  std::vector<Mapping> sorted(mappings.begin(), mappings.end());
-  std::ranges::sort(sorted, [](const Mapping& a, const Mapping& b) {
-    return std::tie(a.protocol, a.host_ip, a.container_ip, a.host_ports) <
-           std::tie(b.protocol, b.host_ip, b.container_ip, b.host_ports);
-  });
-  std::vector<Mapping> merged;
-  for (const Mapping& mapping : sorted) {
-    if (!merged.empty() && continues(merged.back(), mapping)) {
-      merged.back().host_ports.last = mapping.host_ports.last;
-      merged.back().container_ports.last = mapping.container_ports.last;
-    } else {
-      merged.push_back(mapping);
-    }
-  }
-  std::vector<std::string> arguments;
-  for (const Mapping& mapping : merged) {
+std::vector<std::string> proxy_arguments(const std::string& metrics_directory,
+                                         std::span<const Mapping> mappings) {
+  std::vector<std::string> arguments = {"--metrics", "unix:" + metrics_directory + "/"};
+  for (const Mapping& mapping : mappings) {
     arguments.emplace_back("-p");
     arguments.push_back(mapping.to_string());
   }
@@ -282,7 +259,9 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
   const off_t log_start = ::lseek(log->get(), 0, SEEK_END);
 
   std::vector<std::string> arguments = {launch.program};
-  for (std::string& argument : proxy_arguments(mappings)) arguments.push_back(std::move(argument));
+  for (std::string& argument : proxy_arguments(launch.metrics_directory, mappings)) {
+    arguments.push_back(std::move(argument));
+  }
   std::vector<std::string> environment = proxy_environment(launch, socket->name);
   SpawnSettings settings;
   settings.detach(*log);

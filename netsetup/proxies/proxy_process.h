@@ -25,10 +25,13 @@ struct ProxyLaunch {
   std::string state_directory;
   /// Appended to; begun anew where it is larger than 1 MiB.
   std::string log;
+  /// Where it serves what it has counted, at PID.sock.
+  std::string metrics_directory;
 };
 
-/// One `-p` for each mapping; neighbours that go together are one range.
-std::vector<std::string> proxy_arguments(std::span<const Mapping> mappings);
+/// One `-p` for each mapping: the proxy counts by these.
+std::vector<std::string> proxy_arguments(const std::string& metrics_directory,
+                                         std::span<const Mapping> mappings);
 
 /// Returns when the proxy says that it serves; all or nothing. The error is the proxy's own.
 Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings);

@@ -1,6 +1,7 @@
 #include "netsetup/rules/rule_plan.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace fairlead {
 namespace {
@@ -86,29 +87,30 @@ RuleSet plan(const Networks& networks) {
   return rules;
 }
 
-std::vector<Mapping> plan_proxy(const Network& network, const Container& container) {
+std::vector<Mapping> plan_proxy(const Network& network, const Container& container,
+                                const PublishedPort& port) {
   if (network.mode == Mode::dnat || container.addresses.empty()) return {};
-  std::vector<Mapping> mappings;
-  const auto add = [&](const PublishedPort& port, std::optional<IpAddress> host_ip,
-                       const IpAddress& address) {
-    mappings.push_back({.protocol = port.protocol,
-                        .host_ip = host_ip,
-                        .host_ports = port.host_ports,
-                        .container_ip = address,
-                        .container_ports = port.container_ports});
+  const auto mapping = [&](std::optional<IpAddress> host_ip, const IpAddress& address) {
+    return Mapping{.protocol = port.protocol,
+                   .host_ip = host_ip,
+                   .host_ports = port.host_ports,
+                   .container_ip = address,
+                   .container_ports = port.container_ports};
   };
+  if (port.host_ip) {
+    const auto same_family = container.address(port.host_ip->family());
+    return {mapping(port.host_ip, same_family.value_or(container.addresses.front()))};
+  }
+  const auto v4 = container.address(Family::v4);
+  const auto v6 = container.address(Family::v6);
+  if (!v4 || !v6) return {mapping(std::nullopt, container.addresses.front())};
+  return {mapping(IpAddress::any(Family::v4), *v4), mapping(IpAddress::any(Family::v6), *v6)};
+}
+
+std::vector<Mapping> plan_proxy(const Network& network, const Container& container) {
+  std::vector<Mapping> mappings;
   for (const PublishedPort& port : container.ports) {
-    const auto v4 = container.address(Family::v4);
-    const auto v6 = container.address(Family::v6);
-    if (port.host_ip) {
-      const auto same_family = container.address(port.host_ip->family());
-      add(port, port.host_ip, same_family.value_or(container.addresses.front()));
-    } else if (v4 && v6) {
-      add(port, IpAddress::any(Family::v4), *v4);
-      add(port, IpAddress::any(Family::v6), *v6);
-    } else {
-      add(port, std::nullopt, container.addresses.front());
-    }
+    std::ranges::copy(plan_proxy(network, container, port), std::back_inserter(mappings));
   }
   return mappings;
 }

@@ -18,5 +18,8 @@ RuleSet plan(const Networks& networks);
 /// published on all addresses leads IPv4 clients to the container's IPv4 address and IPv6 clients
 /// to its IPv6 address where it has both, and both to the one it has otherwise.
 std::vector<Mapping> plan_proxy(const Network& network, const Container& container);
+/// The same for one of its ports.
+std::vector<Mapping> plan_proxy(const Network& network, const Container& container,
+                                const PublishedPort& port);
 
 }  // namespace fairlead

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -72,8 +73,12 @@ std::string StateDirectory::log_path(const Network& network, const Container& co
   return fmt::format("{}/log/{}:{}.log", path_, network.name, container.name);
 }
 
+std::string StateDirectory::metrics_path(const ProxyProcess& proxy) const {
+  return fmt::format("{}/{}.sock", metrics_directory(), proxy.pid);
+}
+
 Result<void> StateDirectory::lock(std::string_view command) {
-  for (const char* directory : {"/networks", "/log"}) {
+  for (const char* directory : {"/networks", "/log", "/metrics"}) {
     if (auto made = make_directories(path_ + directory); !made) return made;
   }
   const std::string path = path_ + "/lock";
@@ -172,6 +177,26 @@ Result<void> StateDirectory::save_host(const State& state) {
   return replace_file(path, host_text(state));
 }
 
+Result<void> StateDirectory::remove_sockets_but_of(const Networks& networks) const {
+  std::set<std::string> kept;
+  for (const Network& network : networks) {
+    for (const Container& container : network.containers) {
+      if (container.proxy) kept.insert(metrics_path(*container.proxy));
+    }
+  }
+  std::error_code code;
+  std::vector<std::string> left;
+  for (fs::directory_iterator entry(metrics_directory(), code), end; !code && entry != end;
+       entry.increment(code)) {
+    if (!kept.contains(entry->path().string())) left.push_back(entry->path().string());
+  }
+  if (code) return failed("read " + metrics_directory(), code.value());
+  for (const std::string& path : left) {
+    if (auto removed = remove_file(path); !removed) return removed;
+  }
+  return {};
+}
+
 Result<void> StateDirectory::save_networks(const Networks& from, const Networks& to) {
   for (const Network& network : to) {
     const Network* before = find_network(from, network.name);
@@ -188,7 +213,7 @@ Result<void> StateDirectory::save_networks(const Networks& from, const Networks&
     if (after != nullptr) continue;
     if (auto removed = remove_file(network_path(network.name)); !removed) return removed;
   }
-  return {};
+  return remove_sockets_but_of(to);
 }
 
 Result<void> StateDirectory::save_unfinished(const Unfinished& unfinished) {

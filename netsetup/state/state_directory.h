@@ -4,6 +4,7 @@
 //   host.json            firewall back end and changed kernel settings
 //   unfinished.json      the change that is under way; there when a run was killed in the middle
 //   log/NAME.log         what the proxy of a container says
+//   metrics/PID.sock     where a proxy serves what it has counted
 //   lock                 held by the one writer there may be; says who that is
 //
 // Every file is written beside its place and renamed, so that whoever reads, or comes after a
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <map>
 #include <optional>
 #include <string>
@@ -24,6 +26,8 @@
 namespace fairlead {
 
 inline constexpr const char* kDefaultStateDirectory = "/run/fairlead";
+/// Longest path of one, in bytes: a proxy has a socket within it, and those have a limit (unix(7)).
+inline constexpr std::size_t kStateDirectoryMax = 79;
 /// How long a writer waits for another one.
 inline constexpr std::chrono::milliseconds kLockPatience{5000};
 
@@ -34,6 +38,9 @@ class StateDirectory {
   const std::string& path() const { return path_; }
   /// Where the proxy of a container writes its log.
   std::string log_path(const Network& network, const Container& container) const;
+  /// Where the proxies serve their metrics, and where that one does.
+  std::string metrics_directory() const { return path_ + "/metrics"; }
+  std::string metrics_path(const ProxyProcess& proxy) const;
 
   /// Makes the directory where it is missing, and becomes its one writer until the end of this
   /// process. `command` is what others are told. Error: another one still is after kLockPatience,
@@ -47,8 +54,8 @@ class StateDirectory {
 
   /// The following need the lock.
   Result<void> save_host(const State& state);
-  /// Writes the networks of `to` that differ from those of `from`, and removes what is too much,
-  /// logs of containers as well.
+  /// Writes the networks of `to` that differ from those of `from`, and removes what is too much:
+  /// logs of containers as well, and sockets that proxies have left behind.
   Result<void> save_networks(const Networks& from, const Networks& to);
   Result<void> save_unfinished(const Unfinished& unfinished);
   Result<void> remove_unfinished();
@@ -61,6 +68,8 @@ class StateDirectory {
   };
 
   std::string network_path(std::string_view name) const;
+  /// One that was killed, or may not remove it as the user it is.
+  Result<void> remove_sockets_but_of(const Networks& networks) const;
   /// As network_text(). Ten thousand ports take 2 ms to write down, so it is done once.
   const std::string& text_of(const Network& network);
   /// A JSON array of networks.

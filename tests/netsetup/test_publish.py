@@ -76,7 +76,12 @@ def test_a_proxy_is_a_process_of_its_own(web):
     pid = net.container("c1")["proxy"]["pid"]
     with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
         words = file.read().split("\0")
-    assert words[0] == PROXY and words[1:3] == ["-p", "0.0.0.0:8080-8081:10.5.0.2:80-81/tcp"]
+    assert words[0] == PROXY and words[1:] == [
+        "--metrics", f"unix:{net.state_directory}/metrics/",
+        *[word for mapping in ("0.0.0.0:8080:10.5.0.2:80/tcp", "[::]:8080:[fd05::2]:80/tcp",
+                               "0.0.0.0:8081:10.5.0.2:81/tcp", "[::]:8081:[fd05::2]:81/tcp",
+                               "0.0.0.0:5353:10.5.0.2:53/udp", "[::]:5353:[fd05::2]:53/udp")
+          for word in ("-p", mapping)], ""]
     # Nothing of whoever ran fairlead-net, the lock above all.
     log = os.path.join(net.state_directory, "log/web:c1.log")
     files = {name for name in descriptors(pid).values() if name.startswith("/")}

@@ -1,7 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "netsetup/command/command_line.h"
+#include "netsetup/state/state_directory.h"
+#include "proxy/metrics/metrics_address.h"
 
 namespace fairlead {
 namespace {
@@ -146,6 +150,17 @@ TEST(NetCommandLine, PlaceholdersOfBoostsErrorsAreNoOptions) {
   }
   EXPECT_THAT(refusal({"status", "--json=%original_token%"}), HasSubstr("'--json'"));
   EXPECT_EQ(refusal({"status", "--state-dir=/run/%option%"}), "accepted");
+}
+
+TEST(NetCommandLine, AStateDirectoryHasRoomForTheSocketsOfProxies) {
+  const std::string longest = "/" + std::string(kStateDirectoryMax - 1, 'x');
+  EXPECT_EQ(refusal({"status", "--state-dir", longest.c_str()}), "accepted");
+  const std::string longer = longest + "x";
+  EXPECT_THAT(refusal({"status", "--state-dir", longer.c_str()}),
+              HasSubstr("accepted: an absolute path, 79 bytes long at most"));
+  // --metrics unix:DIRECTORY/ of fairlead-proxy takes no longer one.
+  EXPECT_TRUE(MetricsAddress::parse("unix:" + longest + "/metrics/"));
+  EXPECT_FALSE(MetricsAddress::parse("unix:" + longest + "x/metrics/"));
 }
 
 TEST(NetCommandLine, HelpNamesEveryCommandAndOption) {

@@ -69,5 +69,24 @@ TEST_F(StateDirectoryTest, WhatAKilledWriterLeftIsPassedOver) {
   EXPECT_EQ(directory.load().value(), State());
 }
 
+TEST_F(StateDirectoryTest, SocketsOfProxiesThatAreGoneAreRemoved) {
+  StateDirectory directory(path_);
+  ASSERT_TRUE(directory.lock("test"));
+  Networks networks = sample_networks(Mode::proxy);
+  ASSERT_FALSE(networks[1].containers.empty());
+  Container& container = networks[1].containers.front();
+  container.proxy = {.pid = 17, .start_time = 1};
+  const std::string own = directory.metrics_path(*container.proxy);
+  for (const std::string& path :
+       {own, path_ + "/metrics/18.sock", path_ + "/metrics/18.sock.new"}) {
+    ASSERT_TRUE(replace_file(path, ""));
+  }
+  ASSERT_TRUE(directory.save_networks({}, networks));
+  EXPECT_TRUE(fs::exists(own));
+  EXPECT_EQ(std::distance(fs::directory_iterator(path_ + "/metrics"), fs::directory_iterator()), 1);
+  ASSERT_TRUE(directory.save_networks(networks, {}));
+  EXPECT_TRUE(fs::is_empty(path_ + "/metrics"));
+}
+
 }  // namespace
 }  // namespace fairlead

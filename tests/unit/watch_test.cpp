@@ -18,35 +18,62 @@ PortActivity activity(std::string_view port, std::optional<std::uint64_t> transl
 }
 
 TEST(Watch, APortHasWhatTheRulesAndTheProxyHaveCounted) {
-  const Networks networks = sample_networks(Mode::both);
+  Networks networks = sample_networks(Mode::both);
   FirewallCounters counters;
   std::uint64_t count = 0;
   for (const Translation& translation : plan(networks).translations) {
     counters.connections[translation] = ++count;
   }
-  std::vector<std::uint32_t> open(65536);
-  open[8080] = 3;
-  open[9101] = 2;
-  const PortActivities activities = port_activities(networks, counters, open);
-  std::uint64_t sum = 0;
-  for (const PortActivity& one : activities) {
-    sum += one.translated.value_or(0);
-    // The kernel counts nothing for those that the proxy alone serves.
-    const bool proxied = one.port.host_ip && one.port.host_ip->is_loopback();
-    if (proxied) {
-      EXPECT_EQ(one.translated, std::nullopt) << one.port.to_string();
-    }
-    if (one.port.to_string() == "8080:80/tcp") {
-      EXPECT_EQ(one.open, 3U);
-    }
-    if (one.port.to_string() == "9100-9102:7100-7102/tcp") {
-      EXPECT_EQ(one.open, 2U);
-    }
-    if (one.port.protocol == Protocol::udp) {
-      EXPECT_EQ(one.open, std::nullopt);
+  ProxyAnswers proxies;
+  std::uint64_t accepted = 0;
+  pid_t pid = 0;
+  for (Network& network : networks) {
+    for (Container& container : network.containers) {
+      container.proxy = {.pid = ++pid, .start_time = 1};
+      for (const Mapping& mapping : plan_proxy(network, container)) {
+        proxies[pid][mapping.to_string()] = {++accepted, 1, 2, 3};
+      }
     }
   }
-  EXPECT_EQ(sum, count * (count + 1) / 2);
+  std::uint64_t translated_sum = 0;
+  std::uint64_t accepted_sum = 0;
+  for (const PortActivity& one : port_activities(networks, counters, proxies)) {
+    translated_sum += one.translated.value_or(0);
+    ASSERT_TRUE(one.proxied) << one.port.to_string();
+    accepted_sum += one.proxied->accepted;
+    EXPECT_FALSE(one.unanswered);
+    // The kernel counts nothing for those that the proxy alone serves.
+    if (one.port.host_ip && one.port.host_ip->is_loopback()) {
+      EXPECT_EQ(one.translated, std::nullopt) << one.port.to_string();
+    }
+  }
+  EXPECT_EQ(translated_sum, count * (count + 1) / 2);
+  EXPECT_EQ(accepted_sum, accepted * (accepted + 1) / 2);
+}
+
+TEST(Watch, AProxyThatDoesNotAnswerIsShownSoAndTheKernelsPortsAreNot) {
+  for (const Mode mode : {Mode::both, Mode::proxy, Mode::dnat}) {
+    const PortActivities activities = port_activities(sample_networks(mode), std::nullopt, {});
+    for (const PortActivity& one : activities) {
+      EXPECT_EQ(one.proxied, std::nullopt);
+      EXPECT_EQ(one.unanswered, one.mode != Mode::dnat);
+    }
+    const std::string text = activity_table(activities, activities, seconds(1), {});
+    EXPECT_EQ(text.contains("no answer"), mode != Mode::dnat);
+  }
+}
+
+TEST(Watch, WhatTheProxyHasRelayedHasRatesOfItsOwn) {
+  PortActivity before = activity("8080:80", {});
+  before.proxied = {.accepted = 10, .open = 1, .bytes_to_container = 0, .bytes_to_client = 500};
+  PortActivity now = before;
+  now.proxied = {
+      .accepted = 30, .open = 4, .bytes_to_container = 2'400'000, .bytes_to_client = 20'500};
+  EXPECT_THAT(activity_table({before}, {now}, seconds(2), {}),
+              HasSubstr("8080:80/tcp  -           -   30       10  4     1.2 MB  10 kB\n"));
+  // Started anew since.
+  EXPECT_THAT(activity_table({now}, {before}, seconds(2), {}),
+              HasSubstr("8080:80/tcp  -           -   10       -   1     -     -\n"));
 }
 
 TEST(Watch, ARateIsWhatHasComeSinceInTheTimeThatWas) {
@@ -68,12 +95,19 @@ TEST(Watch, ASmallScreenHasTheBusiestPorts) {
     before.push_back(activity(port, 0));
     now.push_back(activity(port, i == 70 ? 500 : 1));
   }
+  // No new connections, and much passes over those there are.
+  before.push_back(activity("9000:80", {}));
+  before.back().proxied.emplace();
+  now.push_back(before.back());
+  now.back().proxied->bytes_to_client = 1;
+  before.push_back(activity("9001:80", {}));
+  now.push_back(before.back());
   const std::string text = activity_table(before, now, seconds(1), {.rows = 6, .columns = 40});
   EXPECT_EQ(std::ranges::count(text, '\n'), 6);
   EXPECT_THAT(text, HasSubstr("8070:80/tcp"));
   EXPECT_THAT(text, HasSubstr("8000:80/tcp"));
   EXPECT_THAT(text, Not(HasSubstr("8099:80/tcp")));
-  EXPECT_THAT(text, HasSubstr("and 96 more\n"));
+  EXPECT_THAT(text, HasSubstr("and 98 more\n"));
   for (std::size_t begin = 0; begin < text.size(); begin = text.find('\n', begin) + 1) {
     EXPECT_LE(text.find('\n', begin) - begin, 40U);
   }
