@@ -17,6 +17,9 @@
 // one batch, and no queue but the sockets' own: whatever was received has been sent on, or dropped
 // and counted, before the handler returns.
 //
+// Where clients have several datagrams under way each, others get the processor before a turn
+// receives, so that runs are longer: see DatagramLoad.
+//
 // A session ends after settings.udp_timeout_ms without a datagram either way, and no earlier for
 // any error: a backend that is away for a moment (ECONNREFUSED) finds its clients again. Only a
 // session in a network namespace that its container no longer has ends with the first error.
@@ -96,10 +99,9 @@ void UdpListener::wait() { port_.loop.engine.wait(*this, kReadable, port_.socket
 
 void UdpListener::on_completion(Completion) {
   if (retired_) return;
-  DatagramBatch& batch = port_.sessions->batch();
-  const int count = batch.receive(port_.loop.engine, port_.socket.get());
+  const int count = port_.sessions->receive(port_.socket.get());
   if (count > 0) {
-    relay(batch, static_cast<std::size_t>(count));
+    relay(port_.sessions->batch(), static_cast<std::size_t>(count));
   } else if (count != -EAGAIN) {
     port_.loop.shared.datagram_failures.warn(
         port_.loop.engine.now(),

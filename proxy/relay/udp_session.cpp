@@ -52,6 +52,7 @@ void UdpSession::relay_to_backend(const DatagramBatch& batch, const MessageChain
   }
   first_in_line_ = kNoMessage;
   const SendTotals& totals = sender.finish();
+  port_.sessions->load().note_sent(totals.datagrams);
   port_.counters.datagrams_to_container += totals.datagrams;
   port_.counters.bytes_to_container += totals.bytes;
   if (totals.dropped > 0) {
@@ -78,8 +79,8 @@ void UdpSession::on_completion(Completion) {
 }
 
 bool UdpSession::relay_to_client() {
-  DatagramBatch& batch = port_.sessions->batch();
-  const int count = batch.receive(port_.loop.engine, backend_.get());
+  const DatagramBatch& batch = port_.sessions->batch();
+  const int count = port_.sessions->receive(backend_.get());
   if (count < 0) {
     // ICMP: the backend is not there now. The kernel has said so once, and waiting goes on.
     if (count == -EAGAIN) return true;
@@ -92,6 +93,7 @@ bool UdpSession::relay_to_client() {
   DatagramSender sender(port_.loop.engine, port_.socket.get(), to_client_, flow_, port_.family);
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) sender.send(batch.message(i));
   const SendTotals& totals = sender.finish();
+  port_.sessions->load().note_sent(totals.datagrams);
   port_.counters.datagrams_to_client += totals.datagrams;
   port_.counters.bytes_to_client += totals.bytes;
   if (totals.dropped > 0) count_drops(totals, flow_.client_address(port_.family).endpoint());

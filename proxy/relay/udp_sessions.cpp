@@ -21,6 +21,7 @@
 #include <fmt/format.h>
 #include <netinet/udp.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -31,7 +32,7 @@
 
 #include "proxy/mapping/error.h"
 
-// syscalls: getrandom
+// syscalls: getrandom sched_yield
 
 namespace fairlead {
 namespace {
@@ -110,6 +111,22 @@ UdpSessions::~UdpSessions() {
 std::size_t UdpSessions::configured_limit() const {
   const std::size_t limit = loop_.settings.sessions_max;
   return limit > 0 ? limit : std::numeric_limits<std::size_t>::max();
+}
+
+int UdpSessions::receive(int fd) {
+  if (!receiving_) {
+    receiving_ = true;
+    loop_.engine.defer(*this);
+    if (load_.gathers()) ::sched_yield();
+  }
+  const int count = batch_.receive(loop_.engine, fd);
+  if (count == static_cast<int>(DatagramBatch::kMessages)) load_.note_full_batch();
+  return count;
+}
+
+void UdpSessions::on_deferred() {
+  receiving_ = false;
+  load_.end_turn();
 }
 
 UdpSession* UdpSessions::find(const UdpSessionKey& key) {

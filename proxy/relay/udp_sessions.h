@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proxy/relay/datagram_batch.h"
+#include "proxy/relay/datagram_load.h"
 #include "proxy/relay/deadlines.h"
 #include "proxy/relay/loop.h"
 #include "proxy/relay/udp_flow.h"
@@ -34,7 +35,7 @@ class UdpSessionHash {
 /// makes room for new ones: at settings.sessions_max (0: no limit), or when the system has no more
 /// sockets to give, the least recently used sessions end. Shared by all UDP listeners of the loop,
 /// so that the limit and the order of use are the loop's.
-class UdpSessions final : private DeadlineList::Owner {
+class UdpSessions final : private DeadlineList::Owner, private Handler {
  public:
   /// The loop's; made when it has none, gone with the last listener that holds it.
   static std::shared_ptr<UdpSessions> of(Loop& loop);
@@ -60,8 +61,12 @@ class UdpSessions final : private DeadlineList::Owner {
 
   std::size_t size() const { return table_.size(); }
 
+  /// What `fd` holds now, received into batch(), or -errno; see DatagramBatch::receive(). While
+  /// datagrams come in runs, whoever else wants the processor has it first, once a turn.
+  int receive(int fd);
   /// To be used within one call of Handler::on_completion().
   DatagramBatch& batch() { return batch_; }
+  DatagramLoad& load() { return load_; }
 
   /// Destroys a session that has closed its socket.
   void closed(UdpSession& session);
@@ -79,6 +84,8 @@ class UdpSessions final : private DeadlineList::Owner {
   using Buckets = std::vector<Table::bucket_type>;
 
   void on_deadline(Deadline& deadline) override;
+  void on_completion(Completion) override {}
+  void on_deferred() override;
   void end(UdpSession& session);
   void make_room_on(const UdpPort& port);
   void evict_down_to(std::size_t count);
@@ -98,6 +105,9 @@ class UdpSessions final : private DeadlineList::Owner {
   std::size_t limit_;
   TimeMs shortage_ends_ = 0;
   DatagramBatch batch_;
+  DatagramLoad load_;
+  /// Something was received in this turn.
+  bool receiving_ = false;
 };
 
 }  // namespace fairlead
