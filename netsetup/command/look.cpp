@@ -21,6 +21,7 @@ struct Looking {
   const NetCommandLine& line;
   const State& state;
   bool unfinished;
+  const StateDirectory& directory;
   KernelHost& host;
 
   std::vector<std::string> problems() const { return find_problems(host, state, unfinished); }
@@ -47,8 +48,11 @@ struct Looking {
   }
 
   Result<int> operator()(const ShowStatus& /*command*/) const {
-    print(line.json ? status_json(state.networks, counters(), problems())
-                    : status_text(state.networks, counters(), problems()));
+    const std::optional<FirewallCounters> counted = counters();
+    const PortActivities activities =
+        port_activities(state.networks, counted, ask_proxies(state.networks, directory));
+    print(line.json ? status_json(state.networks, counted, activities, problems())
+                    : status_text(state.networks, counted, activities, problems()));
     return 0;
   }
 
@@ -78,7 +82,7 @@ Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
   const auto host =
       KernelHost::open({line.firewall, line.proxy_program}, state->backend, directory, notes);
   if (!host) return std::unexpected(host.error());
-  return std::visit(Looking{line, *state, unfinished->has_value(), **host}, command);
+  return std::visit(Looking{line, *state, unfinished->has_value(), directory, **host}, command);
 }
 
 }  // namespace fairlead

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <span>
 
 #include "netsetup/network/document.h"
 #include "netsetup/network/json_reader.h"
@@ -51,6 +52,29 @@ std::uint64_t connections(const FirewallCounters& counters, const Container& con
     }
   }
   return sum;
+}
+
+/// What the proxy of a container has relayed.
+std::string proxied_text(std::span<const PortActivity> ports) {
+  std::optional<std::uint64_t> sum;
+  for (const PortActivity& port : ports) {
+    if (port.unanswered) return "no answer";
+    if (port.proxied) sum = sum.value_or(0) + port.proxied->accepted;
+  }
+  return sum ? fmt::format("{}", *sum) : "-";
+}
+
+Json activity_json(const PortActivity& activity) {
+  Json json = {{"port", activity.port.to_string()}};
+  if (activity.translated) json["translated"] = *activity.translated;
+  if (activity.unanswered) json["proxied"] = nullptr;
+  if (const std::optional<ProxyCounters>& proxied = activity.proxied; proxied) {
+    json["proxied"] = proxied->accepted;
+    json["open"] = proxied->open;
+    json["bytes_to_container"] = proxied->bytes_to_container;
+    json["bytes_to_client"] = proxied->bytes_to_client;
+  }
+  return json;
 }
 
 /// Nothing: there is no such setting.
@@ -190,17 +214,21 @@ std::string inspect_network(const Network& network, const std::vector<std::strin
 }
 
 std::string status_text(const Networks& networks, const std::optional<FirewallCounters>& counters,
+                        const PortActivities& activities,
                         const std::vector<std::string>& problems) {
   std::vector<std::vector<std::string>> rows = {{"NETWORK", "CONTAINER", "BRIDGE", "LINK",
                                                  "NAMESPACE", "ADDRESSES", "MODE", "PROXY",
-                                                 "TRANSLATED", "PORTS"}};
+                                                 "TRANSLATED", "PROXIED", "PORTS"}};
+  auto activity = activities.begin();
   for (const Network& network : networks) {
     for (const Container& container : network.containers) {
       rows.push_back({network.name, container.name, network.bridge, container.host_ifname,
                       container.netns, joined(container.addresses, ","),
                       std::string(mode_name(network.mode)), proxy_text(container),
                       counters ? fmt::format("{}", connections(*counters, container)) : "-",
+                      proxied_text({activity, container.ports.size()}),
                       shortened_ports(container.ports)});
+      activity += std::ptrdiff_t(container.ports.size());
     }
   }
   std::string text = table(rows);
@@ -214,7 +242,9 @@ std::string status_text(const Networks& networks, const std::optional<FirewallCo
 }
 
 std::string status_json(const Networks& networks, const std::optional<FirewallCounters>& counters,
+                        const PortActivities& activities,
                         const std::vector<std::string>& problems) {
+  auto activity = activities.begin();
   Json containers = Json::array();
   for (const Network& network : networks) {
     for (const Container& container : network.containers) {
@@ -224,7 +254,11 @@ std::string status_json(const Networks& networks, const std::optional<FirewallCo
                    {"mode", mode_name(network.mode)}};
       for (const IpAddress& ip : container.addresses) json["addresses"].push_back(ip.to_string());
       json["ports"] = Json::array();
-      for (const PublishedPort& port : container.ports) json["ports"].push_back(port.to_string());
+      json["activity"] = Json::array();
+      for (const PublishedPort& port : container.ports) {
+        json["ports"].push_back(port.to_string());
+        json["activity"].push_back(activity_json(*activity++));
+      }
       if (container.proxy) {
         json["proxy"] = {{"pid", container.proxy->pid}, {"running", is_running(*container.proxy)}};
       }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "netsetup/command/watch.h"
 #include "netsetup/firewall/firewall.h"
 #include "netsetup/host/kernel_host.h"
 #include "netsetup/state/state.h"
@@ -26,11 +27,12 @@ std::string list_networks(const Networks& networks);
 /// Its settings and containers, and what is wrong with them.
 std::string inspect_network(const Network& network, const std::vector<std::string>& problems);
 
-/// One line for each container, then what is wrong. Without counters where they cannot be read.
+/// One line for each container, then what is wrong; in JSON also what each port has done. Without
+/// counters where they cannot be read. `activities` are port_activities(networks, counters, ...).
 std::string status_text(const Networks& networks, const std::optional<FirewallCounters>& counters,
-                        const std::vector<std::string>& problems);
+                        const PortActivities& activities, const std::vector<std::string>& problems);
 std::string status_json(const Networks& networks, const std::optional<FirewallCounters>& counters,
-                        const std::vector<std::string>& problems);
+                        const PortActivities& activities, const std::vector<std::string>& problems);
 
 /// Links, kernel settings, rules and proxies that would be changed.
 struct PlannedChange {

@@ -140,7 +140,17 @@ def test_each_port_has_what_came_by_it(net, container, mode, address, translated
     with listener:
         for _ in exchange_with(listener, address, 8081):
             found = rows(net)
+            told = next(port for port in net.container("c1")["activity"]
+                        if port["port"] == "8081:81/tcp")
     assert found["8081:81/tcp"][:5] == [translated, "-", *proxied]
+    expected = {"port": "8081:81/tcp"}
+    if translated != "-":
+        expected["translated"] = int(translated)
+    if mode != "dnat":
+        expected |= {"proxied": 1, "open": 1, "bytes_to_container": 12_345,
+                     "bytes_to_client": 6_789}
+    assert told == expected
+    assert dict(zip(*map(str.split, net("status").splitlines()[:2])))["PROXIED"] == proxied[0]
     idle = found["8080:80/tcp"]
     assert found["8090-8099:90-99/tcp"] == idle
     assert idle[:5] == ["-" if mode == "proxy" else "0", "-",
@@ -168,6 +178,8 @@ def test_a_proxy_that_does_not_answer_holds_up_nobody(published):
     os.kill(pid, signal.SIGSTOP)
     try:
         assert rows(published)["8080:80/tcp"] == ["0", "-", "no answer", "-", "-", "-", "-"]
+        assert "no answer" in published("status")
+        assert published.container("c1")["activity"][0]["proxied"] is None
     finally:
         os.kill(pid, signal.SIGCONT)
     assert rows(published)["8080:80/tcp"][2] == "0"
