@@ -58,7 +58,7 @@ def test_every_metric_and_label_is_served(served):
         for label in labels - ADDED_LABELS:
             assert any(label in served[name] for name in names), (expression, label)
     assert asked >= {name for name in served if name.startswith("fairlead_")} - {
-        "fairlead_udp_sessions_limit"}
+        "fairlead_connections_limit", "fairlead_udp_sessions_limit"}
 
 
 def test_panels_do_not_overlap():
