@@ -403,6 +403,8 @@ void IoUringEngine::stop() {
 }
 
 void IoUringEngine::release_buffers() {
+  // What has come and nobody has been told of is in buffers that are not lent yet.
+  if (is_behind()) return;
   small_buffers_.release_memory();
   large_buffers_.release_memory();
 }

@@ -461,7 +461,23 @@ class Churn {
     for (const auto& [end, owner] : ends_) {
       if (now_ms_ - end->last_progress_ms > kStuckMs) stuck.push_back(end);
     }
-    for (End* end : stuck) close(*end, "stuck");
+    for (End* end : stuck) {
+      tell(*end);
+      close(*end, "stuck");
+    }
+  }
+
+  /// What an end that stands still has done, and what it should have.
+  void tell(const End& end) const {
+    fmt::print(stderr,
+               "connection {}, {}: {} of {} bytes sent, {} of {} received, finished {}, peer "
+               "finished {}, ending {}, {} sleeps {} ms, still since {:.1f} s of {:.1f} s\n",
+               end.plan.number, end.side == Side::client ? "client" : "service", end.sent,
+               end.own_size(), end.received, end.peer_size(), end.finished, end.peer_finished,
+               static_cast<int>(end.plan.ending),
+               end.plan.sleeper == Side::client ? "client" : "service", end.plan.sleep_ms,
+               static_cast<double>(end.last_progress_ms) / 1000,
+               static_cast<double>(now_ms_) / 1000);
   }
 
   /// Ends it; `fault` is nullptr when all went as planned.

@@ -328,6 +328,26 @@ TEST_P(EngineReceiveTest, MemoryOfBuffersIsKeptWhileAnyIsLent) {
   handler.leases.clear();
 }
 
+TEST_P(EngineReceiveTest, MemoryOfBuffersIsKeptWhileWhatTheyHoldIsUntold) {
+  const SocketPair pair = unix_pair();
+  NotingHandler handler;
+  send_text(pair.far.get(), "kept");
+  engine_->receive(handler, kReceive, pair.near.get(), BufferSize::small, Repeat::once);
+  // More than one submission takes, so that the kernel is entered before the turn.
+  constexpr std::size_t kIdle = 200;
+  std::vector<SocketPair> idle;
+  std::array<NotingHandler, kIdle> idle_handlers;
+  for (NotingHandler& idle_handler : idle_handlers) {
+    idle.push_back(unix_pair());
+    engine_->receive(idle_handler, kReceive, idle.back().near.get(), BufferSize::small,
+                     Repeat::once);
+  }
+  engine_->release_buffers();
+  ASSERT_TRUE(turn_until([&] { return handler.ended(kReceive) == 1; }));
+  EXPECT_EQ(handler.received(), "kept");
+  engine_->stop();
+}
+
 TEST_P(EngineReceiveTest, AFastSenderDoesNotHoldUpAnother) {
   const SocketPair fast = tcp_pair();
   const SocketPair slow = tcp_pair();
