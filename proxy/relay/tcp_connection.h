@@ -107,6 +107,8 @@ class TcpConnection final : public Handler,
     RelayPolicy policy;
     Reading reading = Reading::idle;
     bool standing_receive : 1 = false;
+    /// The standing receive has started or brought something since its socket was looked at.
+    bool unproven : 1 = false;
     bool large_receive : 1 = false;
     bool splicing : 1 = false;
     bool splice_refused : 1 = false;
@@ -135,6 +137,8 @@ class TcpConnection final : public Handler,
   void pass_on_end(Side source);
   void keep_reading(Side source);
   void start_receive(Side source);
+  /// Has its standing receive looked after in a moment.
+  void prove_soon(Side source);
   void stop_reading(Side source);
   void cancel_receive(Side source);
   void wait_writable(Side sink);

@@ -60,6 +60,14 @@ ScriptedEngine::Peer& ScriptedEngine::connect_to(int listener) {
   return peer;
 }
 
+void ScriptedEngine::deafen(const Peer& peer) {
+  for (const auto& operation : operations_) {
+    if (operation->call == Call::receive && socket(operation->fd).peer.get() == &peer) {
+      operation->deaf = true;
+    }
+  }
+}
+
 std::size_t ScriptedEngine::operations_on(const Peer& peer) const {
   return static_cast<std::size_t>(std::ranges::count_if(operations_, [&](const auto& operation) {
     const auto socket = sockets_.find(operation->fd);
@@ -230,6 +238,7 @@ std::optional<Completion> ScriptedEngine::try_receive(Operation& operation, Peer
     operation.starved = false;
   }
   if (peer.to_relay.empty() && !peer.broken && !peer.fin) return std::nullopt;
+  if (peer.to_relay.empty() && operation.deaf) return std::nullopt;
   if (const int error = scripted_error(Call::receive); error != 0) {
     if (error != -ENOBUFS && error != -ENOMEM) peer.broken = true;
     return Completion{.result = error};
@@ -258,6 +267,7 @@ int ScriptedEngine::ready_events(const Peer& peer) {
   int ready = 0;
   if (!peer.to_relay.empty() || peer.fin || peer.broken) ready |= POLLIN;
   if (peer.room > 0 || peer.broken) ready |= POLLOUT;
+  if (peer.broken) ready |= POLLERR | POLLHUP;
   return ready;
 }
 

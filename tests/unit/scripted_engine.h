@@ -124,6 +124,8 @@ class ScriptedEngine final : public Engine {
   /// Turns until nothing is left to do. False when it never comes to rest.
   bool run();
   std::size_t operations_in_flight() const { return operations_.size(); }
+  /// Receives from this far end that have begun are not told of its reset, as io_uring's may be.
+  void deafen(const Peer& peer);
   /// Operations on the socket of this far end.
   std::size_t operations_on(const Peer& peer) const;
   std::size_t completions() const { return completion_count_; }
@@ -175,6 +177,8 @@ class ScriptedEngine final : public Engine {
     bool cancelled = false;
     /// Was started when no buffer was left: waits for one.
     bool starved = false;
+    /// Tells of bytes only.
+    bool deaf = false;
   };
   struct Socket {
     std::unique_ptr<Peer> peer;

@@ -232,6 +232,38 @@ TEST_P(TcpConnectionTest, ResetIsPassedOn) {
   }
 }
 
+TEST_P(TcpConnectionTest, ResetThatTheReceiveIsNotToldOfIsNoticed) {
+  for (const bool by_client : {true, false}) {
+    for (const bool after_a_while : {true, false}) {
+      ScriptedRelay relay(settings());
+      Peer& client = relay.connect_through();
+      Peer& backend = relay.backend();
+      Peer& from = by_client ? client : backend;
+      Peer& to = by_client ? backend : client;
+      if (after_a_while) relay.advance(10'000);
+      relay.engine.deafen(from);
+      from.to_relay = "last words";
+      from.reset();
+      relay.run();
+      relay.advance(1'000);
+      EXPECT_EQ(to.from_relay, "last words");
+      EXPECT_TRUE(from.closed);
+      EXPECT_TRUE(to.got_reset);
+      EXPECT_EQ(relay.counters().connections_reset, 1U);
+    }
+  }
+}
+
+TEST_P(TcpConnectionTest, AStandingReceiveIsNotLookedAfterForever) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  client.to_relay = "bytes";
+  relay.run();
+  relay.advance(1'000);
+  EXPECT_EQ(relay.loop.deadlines.next(), std::nullopt);
+  EXPECT_FALSE(client.closed);
+}
+
 TEST_P(TcpConnectionTest, ResetOfASideThatIsNotReadIsNoticed) {
   for (const bool by_client : {true, false}) {
     for (const bool half_closed : {true, false}) {
