@@ -8,6 +8,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "netsetup/links/netlink.h"
@@ -29,6 +30,10 @@ struct HostRoute {
 class Links {
  public:
   static Result<Links> open();
+  /// `socket` as open_netlink() makes it, or one that is scripted; `home` is the namespace that
+  /// containers must not be in.
+  Links(SocketHandle socket, NamespaceFile home)
+      : socket_(std::move(socket)), home_(std::move(home)) {}
 
   bool exists(const std::string& interface);
 
@@ -64,9 +69,6 @@ class Links {
   std::vector<std::string> problems(const Network& network);
 
  private:
-  Links(SocketHandle socket, NamespaceFile home)
-      : socket_(std::move(socket)), home_(std::move(home)) {}
-
   Result<NamespaceFile> open_container(const Container& container) const;
   Result<void> make_pair(const Network& network, const Container& container, int bridge,
                          const NamespaceFile& inside);

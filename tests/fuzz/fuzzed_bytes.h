@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,14 @@ namespace fairlead {
 
 inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
+}
+
+/// Hands what follows the first byte to the parser that this one chooses. In the corpus it is the
+/// digit of the parser, which is below 4.
+inline int read_as_one_of(std::initializer_list<void (*)(std::string_view)> parsers,
+                          const std::uint8_t* data, std::size_t size) {
+  if (size > 0) parsers.begin()[data[0] % parsers.size()](text_of(data + 1, size - 1));
+  return 0;
 }
 
 /// The words of a command line, one a line. They must outlive the result.
