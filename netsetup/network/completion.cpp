@@ -87,7 +87,7 @@ Result<void> complete_network(Network& network, const Network* present,
     }
     if (!std::ranges::is_sorted(container.ports)) std::ranges::sort(container.ports);
   }
-  std::ranges::sort(network.containers, {}, &Container::name);
+  std::ranges::stable_sort(network.containers, {}, &Container::name);
   return {};
 }
 

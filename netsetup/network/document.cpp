@@ -162,7 +162,7 @@ void read_networks(JsonReader& reader, std::string_view field, Networks& network
     networks.push_back(std::move(*read));
     return {};
   });
-  std::ranges::sort(networks, {}, &Network::name);
+  std::ranges::stable_sort(networks, {}, &Network::name);
 }
 
 }  // namespace fairlead

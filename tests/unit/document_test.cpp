@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "netsetup/network/completion.h"
 #include "tests/unit/netsetup_samples.h"
 
 namespace fairlead {
@@ -45,6 +46,31 @@ TEST(Document, WhatIsNotCompleteYetCanBeWrittenToo) {
       parse_networks(R"({"networks": [{"name": "a", "containers": [{"name": "c"}]}]})", "x")
           .value();
   EXPECT_EQ(parse_networks(networks_text(read), "x").value(), read);
+}
+
+/// Such a document is refused for it later on, by what it says first.
+TEST(Document, NetworksAndContainersOfOneNameKeepTheirOrder) {
+  constexpr std::uint32_t kEach = 40;
+  Networks networks;
+  for (std::uint32_t i = 0; i < kEach; ++i) {
+    Network network;
+    network.name = i % 2 == 0 ? "b" : "a";
+    network.mtu = 1000 + i;
+    for (std::uint32_t j = 0; j < kEach; ++j) {
+      Container container;
+      container.name = j % 2 == 0 ? "d" : "c";
+      container.netns_inode = j + 1;
+      network.containers.push_back(container);
+    }
+    ASSERT_TRUE(complete_network(network, nullptr, {}));
+    const Network once = network;
+    ASSERT_TRUE(complete_network(network, &once, {}));
+    EXPECT_EQ(network, once);
+    networks.push_back(network);
+  }
+  const Networks read = parse_networks(networks_text(networks), "x").value();
+  EXPECT_EQ(parse_networks(networks_text(read), "x").value(), read);
+  for (std::size_t i = 0; i < kEach / 2; ++i) EXPECT_EQ(read[i].mtu, 1001 + 2 * i);
 }
 
 TEST(Document, ErrorsNameThePlace) {
