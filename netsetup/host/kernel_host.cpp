@@ -69,7 +69,9 @@ Result<std::string> KernelHost::proxy_program() {
 
 Result<void> KernelHost::check_bridge(const Networks& from, const Network& network) {
   if (network.adopted || has_bridge(from, network.bridge)) return {};
-  if (!links_.exists(network.bridge)) return {};
+  const auto there = links_.exists(network.bridge);
+  if (!there) return std::unexpected(there.error());
+  if (!*there) return {};
   return failed(
       fmt::format("network {}: interface {} is there already: choose another name with "
                   "--bridge, or --adopt {}",

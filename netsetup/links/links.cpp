@@ -40,11 +40,13 @@ Result<LinkHandle> get_link(nl_sock* socket, const std::string& name) {
   return link;
 }
 
-Result<void> delete_link(nl_sock* socket, const std::string& name) {
-  const auto link = find_link(socket, name);
+Result<void> delete_link(const std::string& name) {
+  const auto socket = open_netlink(NETLINK_ROUTE);
+  if (!socket) return std::unexpected(socket.error());
+  const auto link = find_link(socket->get(), name);
   if (!link) return std::unexpected(link.error());
   if (!*link) return {};
-  const int code = rtnl_link_delete(socket, link->get());
+  const int code = rtnl_link_delete(socket->get(), link->get());
   if (code < 0 && code != -NLE_NODEV && code != -NLE_OBJ_NOTFOUND) {
     return netlink_failed("delete interface " + name, code);
   }
@@ -240,40 +242,45 @@ std::string inside_problem(const Container& container, int host_index) {
 Result<Links> Links::open() {
   auto home = current_namespace();
   if (!home) return std::unexpected(home.error());
-  auto socket = open_netlink(NETLINK_ROUTE);
-  if (!socket) return std::unexpected(socket.error());
-  return Links(std::move(*socket), std::move(*home));
+  return Links([] { return open_netlink(NETLINK_ROUTE); }, std::move(*home));
 }
 
-bool Links::exists(const std::string& interface) {
-  const auto link = find_link(socket_.get(), interface);
-  return link && *link;
+Result<bool> Links::exists(const std::string& interface) const {
+  const auto socket = open_socket_();
+  if (!socket) return std::unexpected(socket.error());
+  const auto link = find_link(socket->get(), interface);
+  if (!link) return std::unexpected(link.error());
+  return static_cast<bool>(*link);
 }
 
 Result<void> Links::check_room(const Network& network, const Container& container,
-                               const Container* earlier) {
+                               const Container* earlier) const {
   const std::string prefix =
       fmt::format("network {}: container {}: ", network.name, container.name);
   const auto inside = open_container(container);
   if (!inside) return failed(prefix + inside.error().message);
   const bool renamed = earlier == nullptr || earlier->host_ifname != container.host_ifname;
-  if (renamed && exists(container.host_ifname)) {
-    return failed(prefix + "interface " + container.host_ifname + " is there already");
+  if (renamed) {
+    const auto there = exists(container.host_ifname);
+    if (!there) return failed(prefix + there.error().message);
+    if (*there) return failed(prefix + "interface " + container.host_ifname + " is there already");
   }
-  const auto visit = NamespaceVisit::enter(*inside);
-  if (!visit) return failed(prefix + visit.error().message);
-  const auto socket = open_netlink(NETLINK_ROUTE);
-  if (!socket) return std::unexpected(socket.error());
-  const auto taken = find_link(socket->get(), container.ifname);
-  if (!taken) return std::unexpected(taken.error());
-  if (!*taken) return {};
-  return failed(fmt::format("{}{} has an interface {} already: choose another name with --ifname",
-                            prefix, container.netns, container.ifname));
+  const auto visited = visit_namespace(*inside, [&]() -> Result<void> {
+    const auto taken = exists(container.ifname);
+    if (!taken) return std::unexpected(taken.error());
+    if (!*taken) return {};
+    return failed(fmt::format("{} has an interface {} already: choose another name with --ifname",
+                              container.netns, container.ifname));
+  });
+  return visited ? visited : failed(prefix + visited.error().message);
 }
 
-Result<void> Links::make_bridge(const Network& network) {
+Result<void> Links::make_bridge(const Network& network) const {
+  const auto opened = open_socket_();
+  if (!opened) return std::unexpected(opened.error());
+  nl_sock* socket = opened->get();
   const std::string& name = network.bridge;
-  auto found = find_link(socket_.get(), name);
+  auto found = find_link(socket, name);
   if (!found) return std::unexpected(found.error());
   if (network.adopted) {
     if (*found && rtnl_link_is_bridge(found->get()) != 0) return {};
@@ -287,32 +294,31 @@ Result<void> Links::make_bridge(const Network& network) {
     rtnl_link_set_name(bridge.get(), name.c_str());
     rtnl_link_set_addr(bridge.get(), mac.get());
     if (network.mtu) rtnl_link_set_mtu(bridge.get(), *network.mtu);
-    if (const int code = rtnl_link_add(socket_.get(), bridge.get(), NLM_F_CREATE | NLM_F_EXCL);
-        code < 0) {
+    if (const int code = rtnl_link_add(socket, bridge.get(), NLM_F_CREATE | NLM_F_EXCL); code < 0) {
       return netlink_failed("make bridge " + name, code);
     }
-    found = get_link(socket_.get(), name);
+    found = get_link(socket, name);
     if (!found) return std::unexpected(found.error());
   }
   if (rtnl_link_is_bridge(found->get()) == 0) return failed(name + " is no bridge");
 
   const int index = rtnl_link_get_ifindex(found->get());
-  if (auto removed = remove_other_addresses(socket_.get(), index, network); !removed) {
+  if (auto removed = remove_other_addresses(socket, index, network); !removed) {
     return removed;
   }
   for (std::size_t i = 0; i < network.subnets.size(); ++i) {
-    auto added = add_address(socket_.get(), index, network.gateways[i], network.subnets[i], name);
+    auto added = add_address(socket, index, network.gateways[i], network.subnets[i], name);
     if (!added) return added;
   }
   const LinkHandle wanted(rtnl_link_alloc());
   if (network.mtu) rtnl_link_set_mtu(wanted.get(), *network.mtu);
   rtnl_link_set_flags(wanted.get(), IFF_UP);
-  return change_link(socket_.get(), found->get(), wanted.get(), name);
+  return change_link(socket, found->get(), wanted.get(), name);
 }
 
-Result<void> Links::remove_bridge(const Network& network) {
+Result<void> Links::remove_bridge(const Network& network) const {
   if (network.adopted) return {};
-  return delete_link(socket_.get(), network.bridge);
+  return delete_link(network.bridge);
 }
 
 Result<NamespaceFile> Links::open_container(const Container& container) const {
@@ -328,8 +334,8 @@ Result<NamespaceFile> Links::open_container(const Container& container) const {
   return inside;
 }
 
-Result<void> Links::make_pair(const Network& network, const Container& container, int bridge,
-                              const NamespaceFile& inside) {
+Result<void> make_pair(nl_sock* socket, const Network& network, const Container& container,
+                       int bridge, const NamespaceFile& inside) {
   const LinkHandle host(rtnl_link_veth_alloc());
   rtnl_link* peer = rtnl_link_veth_get_peer(host.get());
   const LinkHandle peer_reference(peer);
@@ -343,7 +349,7 @@ Result<void> Links::make_pair(const Network& network, const Container& container
     rtnl_link_set_mtu(host.get(), *network.mtu);
     rtnl_link_set_mtu(peer, *network.mtu);
   }
-  const int code = rtnl_link_add(socket_.get(), host.get(), NLM_F_CREATE | NLM_F_EXCL);
+  const int code = rtnl_link_add(socket, host.get(), NLM_F_CREATE | NLM_F_EXCL);
   if (code < 0) {
     return netlink_failed(fmt::format("make link {} with {} inside {}", container.host_ifname,
                                       container.ifname, container.netns),
@@ -373,15 +379,16 @@ bool is_isolated(const Network& network) {
 
 /// The host's end: on the bridge, up, and what the bridge is to do with its frames. libnl has no
 /// word for `isolated`, so the message is put together here.
-Result<void> Links::set_port(const Network& network, const Container& container, int bridge) {
+Result<void> set_port(nl_sock* socket, const Network& network, const Container& container,
+                      int bridge) {
   const std::string& name = container.host_ifname;
-  const auto link = get_link(socket_.get(), name);
+  const auto link = get_link(socket, name);
   if (!link) return std::unexpected(link.error());
   const LinkHandle wanted(rtnl_link_alloc());
   if (rtnl_link_get_master(link->get()) != bridge) rtnl_link_set_master(wanted.get(), bridge);
   if (network.mtu) rtnl_link_set_mtu(wanted.get(), *network.mtu);
   rtnl_link_set_flags(wanted.get(), IFF_UP);
-  if (auto set = change_link(socket_.get(), link->get(), wanted.get(), name); !set) return set;
+  if (auto set = change_link(socket, link->get(), wanted.get(), name); !set) return set;
 
   ifinfomsg header{};
   header.ifi_family = PF_BRIDGE;
@@ -395,55 +402,59 @@ Result<void> Links::set_port(const Network& network, const Container& container,
   nla_put_u8(message.get(), IFLA_BRPORT_ISOLATED, is_isolated(network) ? 1 : 0);
   nla_nest_end(message.get(), port);
   // nl_send_sync frees the message.
-  if (const int code = nl_send_sync(socket_.get(), message.release()); code < 0) {
+  if (const int code = nl_send_sync(socket, message.release()); code < 0) {
     return netlink_failed("set up bridge port " + name, code);
   }
   return {};
 }
 
-Result<void> Links::attach(const Network& network, const Container& container) {
+Result<void> Links::attach(const Network& network, const Container& container) const {
   const auto inside = open_container(container);
   if (!inside) return std::unexpected(inside.error());
-  const auto bridge = get_link(socket_.get(), network.bridge);
+  const auto opened = open_socket_();
+  if (!opened) return std::unexpected(opened.error());
+  nl_sock* socket = opened->get();
+  const auto bridge = get_link(socket, network.bridge);
   if (!bridge) return std::unexpected(bridge.error());
   const int bridge_index = rtnl_link_get_ifindex(bridge->get());
 
-  auto host = find_link(socket_.get(), container.host_ifname);
+  const auto host = find_link(socket, container.host_ifname);
   if (!host) return std::unexpected(host.error());
+  bool paired = false;
   if (*host) {
     const int index = rtnl_link_get_ifindex(host->get());
-    const auto visit = NamespaceVisit::enter(*inside);
-    if (!visit) return std::unexpected(visit.error());
-    if (!is_paired(container, index)) {
+    auto looked = visit_namespace(*inside, [&]() -> Result<void> {
+      paired = is_paired(container, index);
+      return {};
+    });
+    if (!looked) return looked;
+    if (!paired) {
       // A pair whose other end is elsewhere, or what is left of one.
-      if (auto removed = delete_link(socket_.get(), container.host_ifname); !removed) {
-        return removed;
-      }
-      host->reset();
+      if (auto removed = delete_link(container.host_ifname); !removed) return removed;
     }
   }
-  if (!*host) {
-    auto made = make_pair(network, container, bridge_index, *inside);
+  if (!paired) {
+    auto made = make_pair(socket, network, container, bridge_index, *inside);
     if (!made) return made;
   }
-  if (auto set = set_port(network, container, bridge_index); !set) return set;
-  const auto visit = NamespaceVisit::enter(*inside);
-  if (!visit) return std::unexpected(visit.error());
-  return set_up_inside(network, container);
+  if (auto set = set_port(socket, network, container, bridge_index); !set) return set;
+  return visit_namespace(*inside, [&] { return set_up_inside(network, container); });
 }
 
-Result<void> Links::detach(const Container& container) {
-  return delete_link(socket_.get(), container.host_ifname);
+Result<void> Links::detach(const Container& container) const {
+  return delete_link(container.host_ifname);
 }
 
-Result<void> Links::read_bridge(Network& network) {
-  const auto link = find_link(socket_.get(), network.bridge);
+Result<void> Links::read_bridge(Network& network) const {
+  const auto socket = open_socket_();
+  if (!socket) return std::unexpected(socket.error());
+  const auto link = find_link(socket->get(), network.bridge);
   if (!link) return std::unexpected(link.error());
   if (!*link || rtnl_link_is_bridge(link->get()) == 0) {
     return failed("network " + network.name + ": there is no bridge " + network.bridge +
                   " to adopt");
   }
-  const auto present = addresses_of(socket_.get(), rtnl_link_get_ifindex(link->get()));
+  const auto present = addresses_of(socket->get(), rtnl_link_get_ifindex(link->get()));
   if (!present) return std::unexpected(present.error());
   network.subnets.clear();
   network.gateways.clear();
@@ -463,9 +474,11 @@ namespace {
 
 /// Calls `use` for each way of each route of every table: destination, type and interface.
 template <typename Use>
-Result<void> for_each_route(nl_sock* socket, const Use& use) {
+Result<void> for_each_route(Links::SocketSource open_socket, const Use& use) {
+  const auto socket = open_socket();
+  if (!socket) return std::unexpected(socket.error());
   nl_cache* filled = nullptr;
-  if (const int code = rtnl_route_alloc_cache(socket, AF_UNSPEC, 0, &filled); code < 0) {
+  if (const int code = rtnl_route_alloc_cache(socket->get(), AF_UNSPEC, 0, &filled); code < 0) {
     return netlink_failed("list routes", code);
   }
   const CacheHandle cache(filled);
@@ -493,20 +506,20 @@ Result<void> for_each_route(nl_sock* socket, const Use& use) {
 
 }  // namespace
 
-Result<std::vector<HostRoute>> Links::routes() {
+Result<std::vector<HostRoute>> Links::routes() const {
   std::vector<HostRoute> routes;
   auto listed = for_each_route(
-      socket_.get(), [&](const Subnet& destination, int /*type*/, const std::string& interface) {
+      open_socket_, [&](const Subnet& destination, int /*type*/, const std::string& interface) {
         if (destination.length() > 0) routes.push_back({destination, interface});
       });
   if (!listed) return std::unexpected(listed.error());
   return routes;
 }
 
-Result<std::vector<std::string>> Links::uplinks() {
+Result<std::vector<std::string>> Links::uplinks() const {
   std::vector<std::string> uplinks;
   auto listed = for_each_route(
-      socket_.get(), [&](const Subnet& destination, int type, const std::string& interface) {
+      open_socket_, [&](const Subnet& destination, int type, const std::string& interface) {
         if (destination.length() == 0 && type == RTN_UNICAST && !interface.empty()) {
           uplinks.push_back(interface);
         }
@@ -518,11 +531,13 @@ Result<std::vector<std::string>> Links::uplinks() {
   return uplinks;
 }
 
-Result<std::vector<std::string>> Links::other_bridges(const std::vector<std::string>& own) {
+Result<std::vector<std::string>> Links::other_bridges(const std::vector<std::string>& own) const {
   const auto leading_out = uplinks();
   if (!leading_out) return std::unexpected(leading_out.error());
+  const auto socket = open_socket_();
+  if (!socket) return std::unexpected(socket.error());
   nl_cache* filled = nullptr;
-  if (const int code = rtnl_link_alloc_cache(socket_.get(), AF_UNSPEC, &filled); code < 0) {
+  if (const int code = rtnl_link_alloc_cache(socket->get(), AF_UNSPEC, &filled); code < 0) {
     return netlink_failed("list interfaces", code);
   }
   const CacheHandle cache(filled);
@@ -542,24 +557,31 @@ Result<std::vector<std::string>> Links::other_bridges(const std::vector<std::str
 }
 
 std::string Links::container_problem(const Network& network, const Container& container,
-                                     int bridge) {
+                                     int bridge) const {
   const auto inside = open_container(container);
   if (!inside) return inside.error().message;
-  const auto link = find_link(socket_.get(), container.host_ifname);
+  const auto socket = open_socket_();
+  if (!socket) return socket.error().message;
+  const auto link = find_link(socket->get(), container.host_ifname);
   if (!link) return link.error().message;
   if (!*link) return "interface " + container.host_ifname + " is not there";
   if (rtnl_link_get_master(link->get()) != bridge) {
     return fmt::format("interface {} is not on bridge {}", container.host_ifname, network.bridge);
   }
   if ((rtnl_link_get_flags(link->get()) & IFF_UP) == 0) return container.host_ifname + " is down";
-  const auto visit = NamespaceVisit::enter(*inside);
-  if (!visit) return visit.error().message;
-  return inside_problem(container, rtnl_link_get_ifindex(link->get()));
+  std::string problem;
+  const auto visited = visit_namespace(*inside, [&]() -> Result<void> {
+    problem = inside_problem(container, rtnl_link_get_ifindex(link->get()));
+    return {};
+  });
+  return visited ? problem : visited.error().message;
 }
 
-std::vector<std::string> Links::problems(const Network& network) {
+std::vector<std::string> Links::problems(const Network& network) const {
   const std::string prefix = "network " + network.name + ": ";
-  const auto link = find_link(socket_.get(), network.bridge);
+  const auto socket = open_socket_();
+  if (!socket) return {prefix + socket.error().message};
+  const auto link = find_link(socket->get(), network.bridge);
   if (!link) return {prefix + link.error().message};
   if (!*link) return {prefix + "bridge " + network.bridge + " is not there"};
   std::vector<std::string> problems;
@@ -567,13 +589,13 @@ std::vector<std::string> Links::problems(const Network& network) {
   if ((rtnl_link_get_flags(link->get()) & IFF_UP) == 0) {
     problems.push_back(prefix + "bridge " + network.bridge + " is down");
   }
-  if (const auto present = addresses_of(socket_.get(), index)) {
-    for (const IpAddress& gateway : network.gateways) {
-      const auto same = [&](const auto& entry) { return entry.first == gateway; };
-      if (std::ranges::any_of(*present, same)) continue;
-      problems.push_back(
-          fmt::format("{}bridge {} has lost {}", prefix, network.bridge, gateway.to_string()));
-    }
+  const auto present = addresses_of(socket->get(), index);
+  if (!present) return {prefix + present.error().message};
+  for (const IpAddress& gateway : network.gateways) {
+    const auto same = [&](const auto& entry) { return entry.first == gateway; };
+    if (std::ranges::any_of(*present, same)) continue;
+    problems.push_back(
+        fmt::format("{}bridge {} has lost {}", prefix, network.bridge, gateway.to_string()));
   }
   for (const Container& container : network.containers) {
     const std::string problem = container_problem(network, container, index);

@@ -2,7 +2,8 @@
 //
 // Every call brings its object to the desired state from whatever state it is in: what is right is
 // left alone, so that calling twice changes nothing, and what an interrupted call has left is
-// taken up. Errors name the step and the object.
+// taken up. Errors name the step and the object. Each call has a netlink socket of its own: one on
+// which a request has failed may still be answered, and libnl takes that for the next one's.
 
 #pragma once
 
@@ -30,52 +31,51 @@ struct HostRoute {
 class Links {
  public:
   static Result<Links> open();
-  /// `socket` as open_netlink() makes it, or one that is scripted; `home` is the namespace that
-  /// containers must not be in.
-  Links(SocketHandle socket, NamespaceFile home)
-      : socket_(std::move(socket)), home_(std::move(home)) {}
+  /// Makes sockets as open_netlink() does, or ones that are scripted.
+  using SocketSource = Result<SocketHandle> (*)();
+  /// `home` is the namespace that containers must not be in.
+  Links(SocketSource open_socket, NamespaceFile home)
+      : open_socket_(open_socket), home_(std::move(home)) {}
 
-  bool exists(const std::string& interface);
+  Result<bool> exists(const std::string& interface) const;
 
   /// Whether the container's namespace is there, is not the host's, and has no interface of the
   /// name yet, and the host has none of its link's. `earlier` is the same container where it has
   /// been until now, or null.
   Result<void> check_room(const Network& network, const Container& container,
-                          const Container* earlier);
+                          const Container* earlier) const;
 
   /// Made, with the gateways' addresses and MAC address, and up. An adopted one is only looked at.
-  Result<void> make_bridge(const Network& network);
+  Result<void> make_bridge(const Network& network) const;
   /// That it is gone already is no error. An adopted one stays as it is.
-  Result<void> remove_bridge(const Network& network);
+  Result<void> remove_bridge(const Network& network) const;
 
   /// The pair is there, its far end made inside the container's namespace, with MAC address, MTU,
   /// addresses and default routes (but for an internal network, or where the namespace has one by
   /// another interface), everything is up, and loopback too.
-  Result<void> attach(const Network& network, const Container& container);
+  Result<void> attach(const Network& network, const Container& container) const;
   /// That it is gone already, as it is once the namespace is, is no error.
-  Result<void> detach(const Container& container);
+  Result<void> detach(const Container& container) const;
 
   /// The subnets and addresses that a bridge which is there already has, for adopting it: of each
   /// family the first one of global scope. Error: there is none such, or it is no bridge.
-  Result<void> read_bridge(Network& network);
+  Result<void> read_bridge(Network& network) const;
 
-  Result<std::vector<HostRoute>> routes();
+  Result<std::vector<HostRoute>> routes() const;
   /// The interfaces with a default route, sorted.
-  Result<std::vector<std::string>> uplinks();
+  Result<std::vector<std::string>> uplinks() const;
   /// Bridges of others, sorted: all but these and the uplinks.
-  Result<std::vector<std::string>> other_bridges(const std::vector<std::string>& own);
+  Result<std::vector<std::string>> other_bridges(const std::vector<std::string>& own) const;
 
   /// What is wrong with the bridge and with the links of its containers, a line each.
-  std::vector<std::string> problems(const Network& network);
+  std::vector<std::string> problems(const Network& network) const;
 
  private:
   Result<NamespaceFile> open_container(const Container& container) const;
-  Result<void> make_pair(const Network& network, const Container& container, int bridge,
-                         const NamespaceFile& inside);
-  Result<void> set_port(const Network& network, const Container& container, int bridge);
-  std::string container_problem(const Network& network, const Container& container, int bridge);
+  std::string container_problem(const Network& network, const Container& container,
+                                int bridge) const;
 
-  SocketHandle socket_;
+  SocketSource open_socket_;
   NamespaceFile home_;
 };
 

@@ -7,7 +7,8 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <system_error>
+#include <thread>
 
 #include "netsetup/network/interface_names.h"
 #include "proxy/mapping/decimal.h"
@@ -54,15 +55,19 @@ Result<NamespaceFile> open_namespace(const std::string& path) {
 
 Result<NamespaceFile> current_namespace() { return open_namespace(kOwn); }
 
-Result<NamespaceVisit> NamespaceVisit::enter(const NamespaceFile& there) {
-  auto home = current_namespace();
-  if (!home) return std::unexpected(home.error());
-  if (::setns(there.fd.get(), CLONE_NEWNET) != 0) return failed("enter network namespace", errno);
-  return NamespaceVisit(std::move(home->fd));
-}
-
-NamespaceVisit::~NamespaceVisit() {
-  if (home_ && ::setns(home_.get(), CLONE_NEWNET) != 0) std::abort();
+Result<void> visit_namespace(const NamespaceFile& there,
+                             const std::function<Result<void>()>& task) {
+  Result<void> outcome;
+  const auto visit = [&] {
+    outcome = ::setns(there.fd.get(), CLONE_NEWNET) == 0 ? task()
+                                                         : failed("enter network namespace", errno);
+  };
+  try {
+    std::thread(visit).join();
+  } catch (const std::system_error& error) {
+    return failed("start a thread for a network namespace", error.code().value());
+  }
+  return outcome;
 }
 
 }  // namespace fairlead

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -29,20 +30,8 @@ Result<NamespaceFile> open_namespace(const std::string& path);
 /// The one that the calling thread is in.
 Result<NamespaceFile> current_namespace();
 
-/// The calling thread in another namespace, and back again at the end. Needs CAP_SYS_ADMIN.
-class NamespaceVisit {
- public:
-  static Result<NamespaceVisit> enter(const NamespaceFile& there);
-
-  NamespaceVisit(NamespaceVisit&&) = default;
-  NamespaceVisit& operator=(NamespaceVisit&&) = delete;
-  /// Ends the process if there is no way back: everything after it would go to the wrong place.
-  ~NamespaceVisit();
-
- private:
-  explicit NamespaceVisit(FileDescriptor home) : home_(std::move(home)) {}
-
-  FileDescriptor home_;
-};
+/// `task` on a thread that is in another namespace and ends there: no way back, which could fail,
+/// is needed. Returns once it is done, with its outcome. Needs CAP_SYS_ADMIN.
+Result<void> visit_namespace(const NamespaceFile& there, const std::function<Result<void>()>& task);
 
 }  // namespace fairlead

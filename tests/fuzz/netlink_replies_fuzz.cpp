@@ -139,18 +139,18 @@ int receive_answer(nl_sock* /*socket*/, sockaddr_nl* from, unsigned char** buffe
   return static_cast<int>(bytes.size());
 }
 
-Links scripted_links() {
+Result<SocketHandle> scripted_socket() {
   SocketHandle socket(nl_socket_alloc());
   nl_cb* callbacks = nl_socket_get_cb(socket.get());
   nl_cb_overwrite_send(callbacks, send_nowhere);
   nl_cb_overwrite_recv(callbacks, receive_answer);
   nl_cb_put(callbacks);
   nl_socket_disable_seq_check(socket.get());
-  return {std::move(socket), {}};
+  return socket;
 }
 
 void read_link_answers(std::string_view input) {
-  static Links links = scripted_links();
+  const Links links(scripted_socket, {});
   const std::string all = answer(input);
   Network network;
   network.bridge = "fl-a";
