@@ -26,9 +26,13 @@ _CONTINUE = 1
 
 
 class Supervisor:
-    """Start processes with `wrapper`. Every call passes but the one that is to fail."""
+    """Start processes with `wrapper`. Every call passes but the one that is to fail. Calls are
+    counted anew when a program is executed; with `first_only`, those of the first program alone,
+    with the execve of what it starts."""
 
-    def __init__(self, *calls):
+    def __init__(self, *calls, first_only=False):
+        self._first_only = first_only
+        self._first = None
         self._directory = tempfile.TemporaryDirectory(prefix="fairlead-supervisor-")
         path = os.path.join(self._directory.name, "socket")
         self._socket = socket.socket(socket.AF_UNIX)
@@ -57,10 +61,10 @@ class Supervisor:
         self._directory.cleanup()
 
     def fail(self, call, number, error):
-        """The `number`-th `call` from now on, counted from 1 and anew when a program is executed,
-        fails with `error`, as in "EMFILE"."""
+        """The `number`-th `call` from now on, counted from 1, fails with `error`, as in "EMFILE"."""
         with self._lock:
             self._counts.clear()
+            self._first = None
             self._target = (call, number, getattr(errno, error))
             self.fired = False
 
@@ -103,8 +107,8 @@ class Supervisor:
         buffer = bytearray(_CALL.size)
         try:
             fcntl.ioctl(listener, _RECEIVE, buffer)
-            identity, _, _, number, *_ = _CALL.unpack(buffer)
-            error = self._decide(_NAMES[number])
+            identity, thread, _, number, *_ = _CALL.unpack(buffer)
+            error = self._decide(_NAMES[number], thread)
             answer = _ANSWER.pack(identity, 0, -error, 0 if error else _CONTINUE)
             fcntl.ioctl(listener, _SEND, bytearray(answer))
         except OSError as gone:
@@ -112,10 +116,14 @@ class Supervisor:
             if gone.errno not in (errno.ENOENT, errno.EINTR):
                 raise
 
-    def _decide(self, name):
+    def _decide(self, name, thread):
         with self._lock:
-            if name == "execve":
+            if name == "execve" and not (self._first_only and self._first):
                 self._counts.clear()
+                self._first = thread
+                return 0
+            if self._first_only and name != "execve" and \
+                    not os.path.exists(f"/proc/{self._first}/task/{thread}"):
                 return 0
             self._counts[name] += 1
             if self._target is None or self._target[:2] != (name, self._counts[name]):
