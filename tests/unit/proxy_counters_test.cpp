@@ -93,7 +93,8 @@ constexpr std::string_view kLine = "fairlead_connections_open{mapping=\"x\"} 1\n
 
 TEST_F(AskProxies, TheAnswerIsWhatHasCompletelyCome) {
   const std::string head = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
-  EXPECT_EQ(ask(head + std::string(kLine)), (MappingCounters{{"x", {.open = 1}}}));
+  const MappingCounters expected{{"x", {.open = 1}}};
+  EXPECT_EQ(ask(head + std::string(kLine)), expected);
   EXPECT_EQ(ask("HTTP/1.1 404 Not Found\r\n\r\n" + std::string(kLine)), std::nullopt);
   EXPECT_EQ(ask("HTTP/1.1 200 OK\r\n"), std::nullopt);
   EXPECT_EQ(ask(""), std::nullopt);
