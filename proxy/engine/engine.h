@@ -119,7 +119,11 @@ class Engine {
   /// be found nowhere else.
   virtual bool is_behind() { return false; }
 
-  /// Gives the memory of the receive buffers back to the system. Does nothing while any is lent.
+  /// A receive with Repeat::until_stopped may not be told of a reset, and goes on for ever.
+  virtual bool misses_resets() const { return false; }
+
+  /// Gives the memory of the receive buffers back to the system. Does nothing while any is lent, or
+  /// has been received into and not been told of.
   virtual void release_buffers() {}
 
   /// Time at the start of this turn; no system call.

@@ -45,6 +45,11 @@
 // buffers go in a turn; nothing may have come for any of those, so while others wait that could go
 // as well, a turn does not sleep.
 //
+// A multishot receive that is woken by bytes and by a reset at once may receive the bytes, take
+// both signals for dealt with, and wait for ever (liburing issue 1549; Linux mended most orders of
+// events in 2026, "fix multishot recv missing EOF on wakeup race"). A FIN is not missed: TCP says
+// with the bytes before it that there is more to receive.
+//
 // A poll request ends when the peer has sent its FIN (POLLRDHUP), asked for or not (IO_POLL_UNMASK
 // in io_uring/poll.c). Who waits for room to send, or for a reset, would be woken at once, again
 // and again. So what such waits ask for is kept in waits_, and one that ends so is started again as
@@ -97,6 +102,7 @@ class IoUringEngine final : public Engine {
     return size == BufferSize::small ? small_buffers_.scarce() : large_buffers_.scarce();
   }
   bool is_behind() override { return ring_.has_events(); }
+  bool misses_resets() const override { return true; }
   void release_buffers() override;
 
  private:

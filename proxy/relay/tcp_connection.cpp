@@ -32,13 +32,10 @@
 // be reset without anyone noticing. After kUnreadMs such a socket is watched for errors (a wait for
 // no event): not at once, because nearly always the other FIN, or room, comes first.
 //
-// Nor is a standing receive told of every reset: in an hour of mixed load on io_uring
-// (Linux 6.18.44) one of 72,000 was not. Its multishot receive, woken by bytes and by what ends the
-// stream at once, may receive the bytes, take both signals for dealt with, and wait for ever
-// (liburing issue 1549; mended in 2026 for most orders of events, "fix multishot recv missing EOF
-// on wakeup race"). So kUnreadMs after such a receive has started or brought something, its socket
-// is looked at, and if it is broken the receive begins anew, which tells. A FIN is not missed: TCP
-// says with the bytes before it that there is more to receive.
+// A standing receive may not be told of a reset either (Engine::misses_resets()): under mixed load a
+// client was seen to wait for its service's until it gave up. So kUnreadMs after such a receive has
+// started or brought something its socket is looked at, and if it is broken the receive begins
+// anew, which tells.
 //
 // An error of either socket ends the connection with a reset on both: what came before it is sent
 // first, as far as there is room, and a reset is passed on as a reset. When both directions have
@@ -460,6 +457,7 @@ void TcpConnection::start_receive(Side source) {
 }
 
 void TcpConnection::prove_soon(Side source) {
+  if (!relay_->engine().misses_resets()) return;
   directions_[source].unproven = true;
   // Until it is connected, the deadline is that of dialling; the backend's receive comes after.
   if (connected_ && !Deadline::is_linked()) relay_->watch_later(*this);

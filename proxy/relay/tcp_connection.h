@@ -137,7 +137,7 @@ class TcpConnection final : public Handler,
   void pass_on_end(Side source);
   void keep_reading(Side source);
   void start_receive(Side source);
-  /// Has its standing receive looked after in a moment.
+  /// Has its standing receive looked after in a moment, where that may miss a reset.
   void prove_soon(Side source);
   void stop_reading(Side source);
   void cancel_receive(Side source);

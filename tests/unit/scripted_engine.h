@@ -147,6 +147,7 @@ class ScriptedEngine final : public Engine {
   void stop() override;
   bool buffers_scarce(BufferSize size) const override { return pools_[index(size)].scarce(); }
   bool is_behind() override { return behind; }
+  bool misses_resets() const override { return true; }
   void release_buffers() override;
 
   ssize_t send(int fd, std::span<const iovec> pieces) override;
