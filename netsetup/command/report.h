@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "netsetup/command/watch.h"
+#include "netsetup/command/activity.h"
 #include "netsetup/firewall/firewall.h"
 #include "netsetup/host/kernel_host.h"
 #include "netsetup/state/state.h"

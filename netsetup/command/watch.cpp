@@ -6,8 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 #include <utility>
 
 #include "netsetup/command/report.h"
@@ -20,9 +18,6 @@ namespace fairlead {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// What a translation and a published port have in common.
-using TranslationKey = std::tuple<Protocol, std::optional<IpAddress>, PortRange, IpAddress>;
 
 struct Sample {
   Clock::time_point time;
@@ -68,8 +63,8 @@ std::string bytes_text(const std::optional<double>& bytes) {
   if (!bytes) return "-";
   double value = *bytes;
   for (const std::string_view unit : {"B", "kB", "MB"}) {
-    if (value < 999.5)
-      return fmt::format("{:.{}f} {}", value, value < 9.95 && unit != "B" ? 1 : 0, unit);
+    const int decimals = value < 9.95 && unit != "B" ? 1 : 0;
+    if (value < 999.5) return fmt::format("{:.{}f} {}", value, decimals, unit);
     value /= 1000;
   }
   return fmt::format("{:.1f} GB", value);
@@ -147,20 +142,6 @@ class Signals {
   sigset_t before_{};
 };
 
-void add_proxied(const Network& network, const Container& container, const ProxyAnswers& proxies,
-                 PortActivity& activity) {
-  const std::vector<Mapping> mappings = plan_proxy(network, container, activity.port);
-  if (mappings.empty()) return;
-  const auto answer = container.proxy ? proxies.find(container.proxy->pid) : proxies.end();
-  activity.unanswered = answer == proxies.end();
-  if (activity.unanswered) return;
-  activity.proxied.emplace();
-  for (const Mapping& mapping : mappings) {
-    const auto counted = answer->second.find(mapping.to_string());
-    if (counted != answer->second.end()) *activity.proxied += counted->second;
-  }
-}
-
 std::optional<std::uint64_t> proxied(const PortActivity& activity,
                                      std::uint64_t ProxyCounters::* figure) {
   if (!activity.proxied) return std::nullopt;
@@ -195,55 +176,6 @@ Rates rates(const PortActivity& before, const PortActivity& now,
 }
 
 }  // namespace
-
-ProxyAnswers ask_proxies(const Networks& networks, const StateDirectory& directory) {
-  std::vector<pid_t> proxies;
-  std::vector<ProxyQuestion> questions;
-  for (const Network& network : networks) {
-    for (const Container& container : network.containers) {
-      if (!container.proxy) continue;
-      proxies.push_back(container.proxy->pid);
-      // Of each port one for IPv4 and one for IPv6.
-      questions.push_back({directory.metrics_path(*container.proxy), 2 * container.ports.size()});
-    }
-  }
-  ProxyAnswers answers;
-  std::vector<std::optional<MappingCounters>> answered = ask_proxies(questions);
-  for (std::size_t i = 0; i < proxies.size(); ++i) {
-    std::optional<MappingCounters>& answer = answered[i];
-    if (answer) answers.emplace(proxies[i], std::move(*answer));
-  }
-  return answers;
-}
-
-PortActivities port_activities(const Networks& networks,
-                               const std::optional<FirewallCounters>& counters,
-                               const ProxyAnswers& proxies) {
-  std::map<TranslationKey, std::uint64_t> translated;
-  if (counters) {
-    for (const auto& [of, count] : counters->connections) {
-      translated[{of.protocol, of.host_ip, of.host_ports, of.container_ip}] += count;
-    }
-  }
-  PortActivities activities;
-  for (const Network& network : networks) {
-    for (const Container& container : network.containers) {
-      for (const PublishedPort& port : container.ports) {
-        PortActivity activity{network.name, container.name, port, network.mode, {}, {}};
-        add_proxied(network, container, proxies, activity);
-        const bool any = port.host_ip && port.host_ip->is_unspecified();
-        for (const IpAddress& address : container.addresses) {
-          const auto found = translated.find(
-              {port.protocol, any ? std::nullopt : port.host_ip, port.host_ports, address});
-          if (found == translated.end()) continue;
-          activity.translated = activity.translated.value_or(0) + found->second;
-        }
-        activities.push_back(std::move(activity));
-      }
-    }
-  }
-  return activities;
-}
 
 std::string activity_table(const PortActivities& before, const PortActivities& now,
                            std::chrono::duration<double> elapsed, ScreenSize size) {
