@@ -11,6 +11,7 @@
 #include "netsetup/command/report.h"
 #include "netsetup/host/change.h"
 #include "netsetup/host/kernel_host.h"
+#include "netsetup/links/host_routes.h"
 #include "netsetup/network/document.h"
 #include "netsetup/network/network_check.h"
 #include "netsetup/network/network_edit.h"
@@ -28,7 +29,7 @@ struct Editing {
   Links& links;
 
   Result<std::vector<Subnet>> host_routes() const {
-    const auto routes = links.routes();
+    const auto routes = fairlead::host_routes();
     if (!routes) return std::unexpected(routes.error());
     std::vector<Subnet> taken;
     for (const HostRoute& route : *routes) taken.push_back(route.destination);

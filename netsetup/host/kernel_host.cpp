@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "netsetup/firewall/conntrack.h"
+#include "netsetup/links/host_routes.h"
 #include "netsetup/proxies/port_probe.h"
 #include "netsetup/proxies/proxy_process.h"
 
@@ -81,7 +82,7 @@ Result<void> KernelHost::check_bridge(const Networks& from, const Network& netwo
 Result<void> KernelHost::check_routes(const Networks& from, const Network& network) {
   const auto is_new = [&](const Subnet& subnet) { return !has_subnet(from, subnet); };
   if (std::ranges::none_of(network.subnets, is_new)) return {};
-  const auto routes = links_.routes();
+  const auto routes = host_routes();
   if (!routes) return std::unexpected(routes.error());
   for (const Subnet& subnet : network.subnets) {
     if (!is_new(subnet)) continue;
@@ -139,9 +140,9 @@ bool KernelHost::has_namespace(const Container& container) {
 
 Result<std::vector<SysctlSetting>> KernelHost::wanted_sysctls(
     const Networks& networks, const std::vector<SysctlRecord>& records) {
-  auto uplinks = links_.uplinks();
-  if (!uplinks) return std::unexpected(uplinks.error());
-  return plan_sysctls(networks, read_sysctl_facts(std::move(*uplinks), records));
+  auto leading_out = uplinks();
+  if (!leading_out) return std::unexpected(leading_out.error());
+  return plan_sysctls(networks, read_sysctl_facts(std::move(*leading_out), records));
 }
 
 Result<std::vector<SysctlRecord>> KernelHost::record_sysctls(
@@ -160,10 +161,9 @@ Result<Backend> KernelHost::choose_backend(const RuleSet& present, const RuleSet
   // A bridge that is about to be removed is there until its rules are gone.
   std::vector<std::string> own = wanted.bridges;
   own.insert(own.end(), present.bridges.begin(), present.bridges.end());
-  const auto other_bridges = links_.other_bridges(own);
-  if (!other_bridges) return std::unexpected(other_bridges.error());
-  auto made =
-      make_firewall(settings_.firewall.value_or(in_use), present, wanted, *other_bridges, notes_);
+  const auto others = other_bridges(own);
+  if (!others) return std::unexpected(others.error());
+  auto made = make_firewall(settings_.firewall.value_or(in_use), present, wanted, *others, notes_);
   if (!made) return std::unexpected(made.error());
   firewall_ = std::move(*made);
   return firewall_->backend();

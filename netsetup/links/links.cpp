@@ -10,20 +10,11 @@
 #include <netlink/route/nexthop.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
-#include <map>
 #include <optional>
 
 namespace fairlead {
 namespace {
-
-using InterfaceName = std::array<char, IF_NAMESIZE>;
-
-std::string interface_name(int index) {
-  InterfaceName name{};
-  return ::if_indextoname(static_cast<unsigned>(index), name.data()) != nullptr ? name.data() : "";
-}
 
 /// Null: there is none of that name.
 Result<LinkHandle> find_link(nl_sock* socket, const std::string& name) {
@@ -41,7 +32,7 @@ Result<LinkHandle> get_link(nl_sock* socket, const std::string& name) {
 }
 
 Result<void> delete_link(const std::string& name) {
-  const auto socket = open_netlink(NETLINK_ROUTE);
+  const auto socket = open_route_netlink();
   if (!socket) return std::unexpected(socket.error());
   const auto link = find_link(socket->get(), name);
   if (!link) return std::unexpected(link.error());
@@ -176,7 +167,7 @@ Result<void> bring_up(nl_sock* socket, const std::string& name) {
 
 /// The far end of a pair, seen from inside.
 Result<void> set_up_inside(const Network& network, const Container& container) {
-  const auto opened = open_netlink(NETLINK_ROUTE);
+  const auto opened = open_route_netlink();
   if (!opened) return std::unexpected(opened.error());
   nl_sock* socket = opened->get();
   if (auto up = bring_up(socket, "lo"); !up) return up;
@@ -210,7 +201,7 @@ Result<void> set_up_inside(const Network& network, const Container& container) {
 
 /// Whether the host's end has its far end there, under the right name.
 bool is_paired(const Container& container, int host_index) {
-  const auto opened = open_netlink(NETLINK_ROUTE);
+  const auto opened = open_route_netlink();
   if (!opened) return false;
   const auto link = find_link(opened->get(), container.ifname);
   return link && *link && rtnl_link_get_link(link->get()) == host_index;
@@ -218,7 +209,7 @@ bool is_paired(const Container& container, int host_index) {
 
 /// What is wrong with the far end; empty: nothing.
 std::string inside_problem(const Container& container, int host_index) {
-  const auto opened = open_netlink(NETLINK_ROUTE);
+  const auto opened = open_route_netlink();
   if (!opened) return opened.error().message;
   const auto link = find_link(opened->get(), container.ifname);
   if (!link || !*link || rtnl_link_get_link(link->get()) != host_index) {
@@ -242,7 +233,7 @@ std::string inside_problem(const Container& container, int host_index) {
 Result<Links> Links::open() {
   auto home = current_namespace();
   if (!home) return std::unexpected(home.error());
-  return Links([] { return open_netlink(NETLINK_ROUTE); }, std::move(*home));
+  return Links(open_route_netlink, std::move(*home));
 }
 
 Result<bool> Links::exists(const std::string& interface) const {
@@ -468,92 +459,6 @@ Result<void> Links::read_bridge(Network& network) const {
                   " has no address, which would be the gateway");
   }
   return {};
-}
-
-namespace {
-
-/// Calls `use` for each way of each route of every table: destination, type and interface.
-template <typename Use>
-Result<void> for_each_route(Links::SocketSource open_socket, const Use& use) {
-  const auto socket = open_socket();
-  if (!socket) return std::unexpected(socket.error());
-  nl_cache* filled = nullptr;
-  if (const int code = rtnl_route_alloc_cache(socket->get(), AF_UNSPEC, 0, &filled); code < 0) {
-    return netlink_failed("list routes", code);
-  }
-  const CacheHandle cache(filled);
-  for (nl_object* object = nl_cache_get_first(cache.get()); object != nullptr;
-       object = nl_cache_get_next(object)) {
-    auto* route = reinterpret_cast<rtnl_route*>(object);
-    const int family = rtnl_route_get_family(route);
-    if (family != AF_INET && family != AF_INET6) continue;
-    const nl_addr* destination = rtnl_route_get_dst(route);
-    if (destination == nullptr) continue;
-    const unsigned length = nl_addr_get_prefixlen(destination);
-    const Family ip_family = family == AF_INET ? Family::v4 : Family::v6;
-    const IpAddress ip =
-        nl_addr_get_len(destination) == 0 ? IpAddress::any(ip_family) : ip_address(destination);
-    const int type = rtnl_route_get_type(route);
-    const int hops = rtnl_route_get_nnexthops(route);
-    if (hops == 0) use(Subnet(ip, length), type, "");
-    for (int hop = 0; hop < hops; ++hop) {
-      const int index = rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(route, hop));
-      use(Subnet(ip, length), type, interface_name(index));
-    }
-  }
-  return {};
-}
-
-}  // namespace
-
-Result<std::vector<HostRoute>> Links::routes() const {
-  std::vector<HostRoute> routes;
-  auto listed = for_each_route(
-      open_socket_, [&](const Subnet& destination, int /*type*/, const std::string& interface) {
-        if (destination.length() > 0) routes.push_back({destination, interface});
-      });
-  if (!listed) return std::unexpected(listed.error());
-  return routes;
-}
-
-Result<std::vector<std::string>> Links::uplinks() const {
-  std::vector<std::string> uplinks;
-  auto listed = for_each_route(
-      open_socket_, [&](const Subnet& destination, int type, const std::string& interface) {
-        if (destination.length() == 0 && type == RTN_UNICAST && !interface.empty()) {
-          uplinks.push_back(interface);
-        }
-      });
-  if (!listed) return std::unexpected(listed.error());
-  std::ranges::sort(uplinks);
-  const auto again = std::ranges::unique(uplinks);
-  uplinks.erase(again.begin(), again.end());
-  return uplinks;
-}
-
-Result<std::vector<std::string>> Links::other_bridges(const std::vector<std::string>& own) const {
-  const auto leading_out = uplinks();
-  if (!leading_out) return std::unexpected(leading_out.error());
-  const auto socket = open_socket_();
-  if (!socket) return std::unexpected(socket.error());
-  nl_cache* filled = nullptr;
-  if (const int code = rtnl_link_alloc_cache(socket->get(), AF_UNSPEC, &filled); code < 0) {
-    return netlink_failed("list interfaces", code);
-  }
-  const CacheHandle cache(filled);
-  std::vector<std::string> bridges;
-  for (nl_object* object = nl_cache_get_first(cache.get()); object != nullptr;
-       object = nl_cache_get_next(object)) {
-    auto* link = reinterpret_cast<rtnl_link*>(object);
-    if (rtnl_link_is_bridge(link) == 0) continue;
-    std::string name = rtnl_link_get_name(link);
-    if (std::ranges::find(own, name) == own.end() &&
-        std::ranges::find(*leading_out, name) == leading_out->end()) {
-      bridges.push_back(std::move(name));
-    }
-  }
-  std::ranges::sort(bridges);
-  return bridges;
 }
 
 std::string Links::container_problem(const Network& network, const Container& container,

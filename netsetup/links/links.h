@@ -1,4 +1,4 @@
-// Bridges, veth pairs, addresses and routes, through rtnetlink.
+// Bridges, veth pairs and their addresses and routes, through rtnetlink.
 //
 // Every call brings its object to the desired state from whatever state it is in: what is right is
 // left alone, so that calling twice changes nothing, and what an interrupted call has left is
@@ -19,20 +19,11 @@
 
 namespace fairlead {
 
-/// A route of the host, less default routes.
-struct HostRoute {
-  Subnet destination;
-  /// Empty where it has none. A route with several is several of these.
-  std::string interface;
-};
-
 /// The links of the network namespace that the calling thread is in. Needs CAP_NET_ADMIN to change
 /// something, and CAP_SYS_ADMIN to enter containers. Not thread-safe.
 class Links {
  public:
   static Result<Links> open();
-  /// Makes sockets as open_netlink() does, or ones that are scripted.
-  using SocketSource = Result<SocketHandle> (*)();
   /// `home` is the namespace that containers must not be in.
   Links(SocketSource open_socket, NamespaceFile home)
       : open_socket_(open_socket), home_(std::move(home)) {}
@@ -60,12 +51,6 @@ class Links {
   /// The subnets and addresses that a bridge which is there already has, for adopting it: of each
   /// family the first one of global scope. Error: there is none such, or it is no bridge.
   Result<void> read_bridge(Network& network) const;
-
-  Result<std::vector<HostRoute>> routes() const;
-  /// The interfaces with a default route, sorted.
-  Result<std::vector<std::string>> uplinks() const;
-  /// Bridges of others, sorted: all but these and the uplinks.
-  Result<std::vector<std::string>> other_bridges(const std::vector<std::string>& own) const;
 
   /// What is wrong with the bridge and with the links of its containers, a line each.
   std::vector<std::string> problems(const Network& network) const;

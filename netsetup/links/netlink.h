@@ -42,6 +42,11 @@ using NetlinkAddress = std::unique_ptr<nl_addr, Releaser<nl_addr_put>>;
 /// it could not send.
 Result<SocketHandle> open_netlink(int protocol);
 
+/// One of NETLINK_ROUTE.
+inline Result<SocketHandle> open_route_netlink() { return open_netlink(NETLINK_ROUTE); }
+/// Makes sockets as open_route_netlink() does, or ones that are scripted.
+using SocketSource = Result<SocketHandle> (*)();
+
 /// The kernel answers while it takes the request, or begins to; more than long enough.
 inline constexpr int kAnswerSeconds = 10;
 
