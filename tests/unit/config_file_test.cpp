@@ -2,12 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <vector>
+
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
@@ -129,19 +129,14 @@ TEST(ConfigFile, ASourceNeedsANamespace) {
 
 class ConfigFileOnDisk : public ::testing::Test {
  protected:
-  ConfigFileOnDisk() {
-    std::string pattern = ::testing::TempDir() + "fairlead-config-XXXXXX";
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~ConfigFileOnDisk() override { std::filesystem::remove_all(directory_); }
-
   std::string write(const std::string& text) {
     const std::string path = directory_ + "/proxy.conf";
     std::ofstream(path) << text;
     return path;
   }
 
-  std::string directory_;
+  const TemporaryDirectory temporary_;
+  const std::string& directory_ = temporary_.path();
 };
 
 TEST_F(ConfigFileOnDisk, TheCommandLineWins) {

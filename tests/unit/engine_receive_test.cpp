@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 
 #include "tests/unit/engine_fixture.h"
 
@@ -31,6 +32,19 @@ class EngineReceiveTest : public EngineTest {
     ADD_FAILURE() << "buffers never ran out";
     return sent;
   }
+
+  /// Starts receives for which nothing comes. The engine has to be stopped at the end.
+  void start_idle_receives(std::size_t count, Repeat repeat) {
+    for (std::size_t i = 0; i < count; ++i) {
+      idle_.push_back(unix_pair());
+      engine_->receive(idle_handlers_.emplace_back(), kReceive, idle_.back().near.get(),
+                       BufferSize::small, repeat);
+    }
+  }
+
+ private:
+  std::vector<SocketPair> idle_;
+  std::deque<NotingHandler> idle_handlers_;
 };
 FAIRLEAD_FOR_EVERY_ENGINE(EngineReceiveTest);
 
@@ -264,14 +278,7 @@ TEST_P(EngineReceiveTest, WhoHasNothingToReceiveDoesNotHoldUpWhoHas) {
   greedy_handler.when_completed = {};
   settle();
 
-  constexpr std::size_t kIdle = 20;
-  std::vector<SocketPair> idle;
-  std::array<NotingHandler, kIdle> idle_handlers;
-  for (NotingHandler& idle_handler : idle_handlers) {
-    idle.push_back(unix_pair());
-    engine_->receive(idle_handler, kReceive, idle.back().near.get(), BufferSize::small,
-                     Repeat::until_stopped);
-  }
+  start_idle_receives(20, Repeat::until_stopped);
   const SocketPair pair = unix_pair();
   NotingHandler handler;
   send_text(pair.far.get(), "x");
@@ -334,14 +341,7 @@ TEST_P(EngineReceiveTest, MemoryOfBuffersIsKeptWhileWhatTheyHoldIsUntold) {
   send_text(pair.far.get(), "kept");
   engine_->receive(handler, kReceive, pair.near.get(), BufferSize::small, Repeat::once);
   // More than one submission takes, so that the kernel is entered before the turn.
-  constexpr std::size_t kIdle = 200;
-  std::vector<SocketPair> idle;
-  std::array<NotingHandler, kIdle> idle_handlers;
-  for (NotingHandler& idle_handler : idle_handlers) {
-    idle.push_back(unix_pair());
-    engine_->receive(idle_handler, kReceive, idle.back().near.get(), BufferSize::small,
-                     Repeat::once);
-  }
+  start_idle_receives(200, Repeat::once);
   engine_->release_buffers();
   ASSERT_TRUE(turn_until([&] { return handler.ended(kReceive) == 1; }));
   EXPECT_EQ(handler.received(), "kept");

@@ -3,16 +3,16 @@
 #include "proxy/process/handover.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
@@ -23,8 +23,6 @@ using Announced = std::array<std::uint8_t, 2>;
 class OtherProxy {
  public:
   explicit OtherProxy(std::vector<Announced> answers) {
-    std::string name = std::filesystem::temp_directory_path() / "fairlead-handover-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     path().copy(address.sun_path, sizeof(address.sun_path) - 1);
@@ -40,15 +38,12 @@ class OtherProxy {
   }
   OtherProxy(const OtherProxy&) = delete;
   OtherProxy& operator=(const OtherProxy&) = delete;
-  ~OtherProxy() {
-    thread_.join();
-    std::filesystem::remove_all(directory_);
-  }
+  ~OtherProxy() { thread_.join(); }
 
-  std::string path() const { return directory_ + "/socket"; }
+  std::string path() const { return directory_.path() + "/socket"; }
 
  private:
-  std::string directory_;
+  const TemporaryDirectory directory_;
   FileDescriptor listener_;
   std::thread thread_;
 };

@@ -30,6 +30,7 @@
 #include "proxy/process/socket_file.h"
 #include "proxy/process/standard_streams.h"
 #include "proxy/process/status_pipe.h"
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
@@ -61,9 +62,6 @@ TEST(ListenFds, ErrorNamesTheVariable) {
 
 class SocketFileTest : public ::testing::Test {
  protected:
-  SocketFileTest() { std::filesystem::create_directory(directory_); }
-  ~SocketFileTest() override { std::filesystem::remove_all(directory_); }
-
   SocketFile listen() { return SocketFile::listen(path_, SOCK_STREAM, 0600).value(); }
   /// Whether `file` is who is reached at the path.
   bool is_reached(const SocketFile& file) {
@@ -79,11 +77,11 @@ class SocketFileTest : public ::testing::Test {
   }
   std::size_t files() {
     return static_cast<std::size_t>(
-        std::distance(std::filesystem::directory_iterator(directory_), {}));
+        std::distance(std::filesystem::directory_iterator(directory_.path()), {}));
   }
 
-  std::string directory_ = ::testing::TempDir() + "socket_file." + std::to_string(::getpid());
-  std::string path_ = directory_ + "/path";
+  const TemporaryDirectory directory_;
+  std::string path_ = directory_.path() + "/path";
 };
 
 TEST_F(SocketFileTest, IsGoneAtTheEnd) {
@@ -139,17 +137,15 @@ class Manager {
 };
 
 TEST(NotifySocket, ReachesAPathAndAnAbstractName) {
-  std::string pattern = ::testing::TempDir() + "fairlead-notify-XXXXXX";
-  const std::string directory = ::mkdtemp(pattern.data());
+  const TemporaryDirectory directory;
   for (const std::string& name :
-       {directory + "/notify", "@fairlead-test-" + std::to_string(::getpid())}) {
+       {directory.path() + "/notify", "@fairlead-test-" + std::to_string(::getpid())}) {
     const Manager manager(name);
     const auto socket = NotifySocket::open(name.c_str());
     ASSERT_TRUE(socket) << socket.error().message;
     ASSERT_TRUE(socket->send("READY=1"));
     EXPECT_EQ(manager.receive(), "READY=1") << name;
   }
-  std::filesystem::remove_all(directory);
 }
 
 TEST(NotifySocket, NotifiesNobodyWithoutAName) {

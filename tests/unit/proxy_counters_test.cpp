@@ -2,20 +2,17 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
 #include <array>
-#include <filesystem>
 #include <thread>
 
 #include "proxy/metrics/exposition.h"
 #include "proxy/process/socket_file.h"
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
-
-namespace fs = std::filesystem;
 
 Mapping mapping(std::string_view text) { return Mapping::parse(text).value(); }
 
@@ -57,13 +54,9 @@ TEST(ProxyCounters, LinesOfOthersArePassedOver) {
 /// A socket at which one question is answered, or none.
 class AskProxies : public ::testing::Test {
  protected:
-  AskProxies() {
-    std::string name = (fs::temp_directory_path() / "fairlead-ask-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
+  std::string path(int number) const {
+    return directory_.path() + "/" + std::to_string(number) + ".sock";
   }
-  ~AskProxies() override { fs::remove_all(folder_); }
-
-  std::string path(int number) const { return folder_ + "/" + std::to_string(number) + ".sock"; }
 
   /// What one who answers so is taken to have said.
   std::optional<MappingCounters> ask(std::string_view reply, std::size_t mappings = 1) {
@@ -86,7 +79,7 @@ class AskProxies : public ::testing::Test {
     return answers.at(0);
   }
 
-  std::string folder_;
+  const TemporaryDirectory directory_;
 };
 
 constexpr std::string_view kLine = "fairlead_connections_open{mapping=\"x\"} 1\n";
@@ -110,7 +103,7 @@ TEST_F(AskProxies, AnAnswerIsNotLongerThanWhatIsServed) {
 TEST_F(AskProxies, OneThatIsSilentOrGoneHoldsUpNobodyForLong) {
   const auto silent = SocketFile::listen(path(1), SOCK_STREAM, 0600).value();
   const std::vector<ProxyQuestion> questions = {
-      {path(1), 1}, {path(2), 1}, {folder_ + "/" + std::string(200, 'x'), 1}};
+      {path(1), 1}, {path(2), 1}, {directory_.path() + "/" + std::string(200, 'x'), 1}};
   const auto began = std::chrono::steady_clock::now();
   const auto answers = ask_proxies(questions);
   EXPECT_EQ(answers, std::vector<std::optional<MappingCounters>>(3));

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 
 #include "docker/running_daemon.h"
 #include "docker/text_file.h"
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
@@ -29,15 +29,12 @@ std::string contents(const std::string& path) {
 class ProxySettingTest : public ::testing::Test {
  protected:
   ProxySettingTest() {
-    std::string name = "/tmp/fairlead-docker-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
     setting_.config = directory_ / "etc/daemon.json";
     setting_.proxy = directory_ / "fairlead-proxy";
     // So that no daemon of the host is looked at.
     write("fairlead-proxy", "#!/bin/sh\n");
     std::filesystem::permissions(setting_.proxy, std::filesystem::perms::owner_all);
   }
-  ~ProxySettingTest() override { std::filesystem::remove_all(directory_); }
 
   void write(const std::filesystem::path& name, const std::string& text) {
     std::filesystem::create_directories((directory_ / name).parent_path());
@@ -61,7 +58,8 @@ class ProxySettingTest : public ::testing::Test {
     return names;
   }
 
-  std::filesystem::path directory_;
+  const TemporaryDirectory temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
   ProxySetting setting_;
 
  private:

@@ -1,12 +1,12 @@
 #include "netsetup/state/state_directory.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <filesystem>
 
 #include "netsetup/state/text_file.h"
 #include "tests/unit/netsetup_samples.h"
+#include "tests/unit/temporary_directory.h"
 
 namespace fairlead {
 namespace {
@@ -15,13 +15,8 @@ namespace fs = std::filesystem;
 
 class StateDirectoryTest : public ::testing::Test {
  protected:
-  StateDirectoryTest() {
-    std::string name = (fs::temp_directory_path() / "fairlead-state-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~StateDirectoryTest() override { fs::remove_all(path_); }
-
-  std::string path_;
+  const TemporaryDirectory temporary_;
+  const std::string& path_ = temporary_.path();
 };
 
 TEST_F(StateDirectoryTest, AnEmptyOneIsNoError) {
