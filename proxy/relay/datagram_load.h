@@ -12,8 +12,9 @@ namespace fairlead {
 /// runs are what the loop sends, whoever else wants the processor gets it before the loop receives:
 /// clients and services write what they have to, and the runs are longer.
 ///
-/// With 16 clients of 16 requests each, on two processors shared with client and service, 1.16 times
-/// as many came back, for 0.77 of the proxy's processor time each, and p50 fell from 2.2 to 1.8 ms.
+/// With 16 clients of 16 requests each, on two processors shared with client and service, 1.16
+/// times as many came back, for 0.77 of the proxy's processor time each, and p50 fell from 2.2
+/// to 1.8 ms.
 ///
 /// Nobody is waited for. A single exchange has no runs, and a socket that had more than one batch
 /// of datagrams waiting has no need to gather.

@@ -32,9 +32,9 @@
 // be reset without anyone noticing. After kUnreadMs such a socket is watched for errors (a wait for
 // no event): not at once, because nearly always the other FIN, or room, comes first.
 //
-// A standing receive may not be told of a reset either (Engine::misses_resets()): under mixed load a
-// client was seen to wait for its service's until it gave up. So kUnreadMs after such a receive has
-// started or brought something its socket is looked at, and if it is broken the receive begins
+// A standing receive may not be told of a reset either (Engine::misses_resets()): under mixed load
+// a client was seen to wait for its service's until it gave up. So kUnreadMs after such a receive
+// has started or brought something its socket is looked at, and if it is broken the receive begins
 // anew, which tells.
 //
 // An error of either socket ends the connection with a reset on both: what came before it is sent
