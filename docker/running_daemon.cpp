@@ -45,6 +45,7 @@ std::vector<std::string> stat_fields(pid_t pid) {
 constexpr std::size_t kParentField = 4 - 3;
 constexpr std::size_t kStartField = 22 - 3;
 
+/// The end of the clock tick that is told: the process has not started later.
 std::optional<system_clock::time_point> start_time(const std::vector<std::string>& stat) {
   if (stat.size() <= kStartField) return std::nullopt;
   const auto ticks = parse_decimal<long>(stat[kStartField]);
@@ -52,7 +53,7 @@ std::optional<system_clock::time_point> start_time(const std::vector<std::string
   if (!ticks || ::clock_gettime(CLOCK_BOOTTIME, &since_boot) < 0) return std::nullopt;
   const auto now =
       std::chrono::seconds(since_boot.tv_sec) + std::chrono::nanoseconds(since_boot.tv_nsec);
-  const auto started = std::chrono::milliseconds(*ticks * 1000 / ::sysconf(_SC_CLK_TCK));
+  const auto started = std::chrono::milliseconds((*ticks + 1) * 1000 / ::sysconf(_SC_CLK_TCK));
   return system_clock::now() - duration_cast<system_clock::duration>(now - started);
 }
 

@@ -19,7 +19,8 @@ inline constexpr const char* kDefaultPidFile = "/var/run/docker.pid";
 
 struct RunningDaemon {
   pid_t pid = 0;
-  /// To some hundredths of a second, by the clock that dates files.
+  /// By the clock that dates files, and up to a hundredth of a second too late: a file that was
+  /// written in that time is one that the daemon has read, since it takes longer to come to that.
   std::chrono::system_clock::time_point started;
   /// Without the program.
   std::vector<std::string> arguments;

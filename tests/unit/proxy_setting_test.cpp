@@ -2,12 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <system_error>
+#include <thread>
 
 #include "docker/running_daemon.h"
 #include "docker/text_file.h"
@@ -212,6 +219,45 @@ TEST_F(ProxySettingTest, SaysWhatIsWrongWithItsRecord) {
 TEST_F(ProxySettingTest, RefusesAFileWithoutAnEnd) {
   setting_.config = "/dev/zero";
   EXPECT_THAT(refusal(), HasSubstr("larger than 1 MiB"));
+}
+
+/// A process by the name of dockerd.
+class NamedDockerd {
+ public:
+  NamedDockerd() : pid_(::fork()) {
+    if (pid_ < 0) throw std::system_error(errno, std::system_category(), "fork");
+    if (pid_ > 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::prctl(PR_SET_NAME, "dockerd");
+    while (true) ::pause();
+  }
+  NamedDockerd(const NamedDockerd&) = delete;
+  NamedDockerd& operator=(const NamedDockerd&) = delete;
+  ~NamedDockerd() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+  std::string pid() const { return std::to_string(pid_); }
+
+ private:
+  pid_t pid_;
+};
+
+/// The kernel tells start times in ticks of 10 ms, and the times of files more finely.
+TEST_F(ProxySettingTest, ADaemonThatStartsRightAfterAChangeHasStartedWithIt) {
+  for (int i = 0; i < 10; ++i) {
+    write_config("{\"pidfile\": \"" + (directory_ / "pid").string() + "\"}");
+    const NamedDockerd daemon;
+    write("pid", daemon.pid());
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!find_running_daemon(directory_ / "pid")) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "it has no name yet";
+    }
+    ASSERT_THAT(setting_.status().value_or(""), HasSubstr("has started with it"));
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    ASSERT_THAT(enable(), HasSubstr("has not read it yet"));
+  }
 }
 
 TEST(RunningDaemon, TakesTheLastOfAnOption) {
