@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 
 #include "netsetup/command/report.h"
 #include "netsetup/command/watch.h"
@@ -34,6 +35,10 @@ struct Looking {
     return std::move(*counters);
   }
 
+  PortActivities activities(const std::optional<FirewallCounters>& counters) const {
+    return port_activities(state.networks, counters, ask_proxies(state.networks, directory));
+  }
+
   Result<int> operator()(const ListNetworks& /*command*/) const {
     print(line.json ? networks_text(state.networks) : list_networks(state.networks));
     return 0;
@@ -49,10 +54,9 @@ struct Looking {
 
   Result<int> operator()(const ShowStatus& /*command*/) const {
     const std::optional<FirewallCounters> counted = counters();
-    const PortActivities activities =
-        port_activities(state.networks, counted, ask_proxies(state.networks, directory));
-    print(line.json ? status_json(state.networks, counted, activities, problems())
-                    : status_text(state.networks, counted, activities, problems()));
+    const PortActivities done = activities(counted);
+    print(line.json ? status_json(state.networks, counted, done, problems())
+                    : status_text(state.networks, counted, done, problems()));
     return 0;
   }
 
@@ -67,12 +71,9 @@ struct Looking {
   }
 };
 
-}  // namespace
-
-Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
-  if (const auto* status = std::get_if<ShowStatus>(&command); status && status->watch_interval) {
-    return run_watch(line, *status->watch_interval);
-  }
+/// What `use` makes of the state and the host as they are now.
+template <typename Use>
+std::invoke_result_t<Use, const Looking&> look(const NetCommandLine& line, const Use& use) {
   StateDirectory directory(line.state_directory);
   const auto state = directory.load();
   if (!state) return std::unexpected(state.error());
@@ -82,7 +83,20 @@ Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
   const auto host =
       KernelHost::open({line.firewall, line.proxy_program}, state->backend, directory, notes);
   if (!host) return std::unexpected(host.error());
-  return std::visit(Looking{line, *state, unfinished->has_value(), directory, **host}, command);
+  return use(Looking{line, *state, unfinished->has_value(), directory, **host});
+}
+
+}  // namespace
+
+Result<int> run_look(const NetCommandLine& line, const LookCommand& command) {
+  if (const auto* status = std::get_if<ShowStatus>(&command); status && status->watch_interval) {
+    return run_watch(*status->watch_interval, [&line] {
+      return look(line, [](const Looking& now) -> Result<PortActivities> {
+        return now.activities(now.counters());
+      });
+    });
+  }
+  return look(line, [&command](const Looking& now) { return std::visit(now, command); });
 }
 
 }  // namespace fairlead

@@ -9,9 +9,6 @@
 #include <utility>
 
 #include "netsetup/command/report.h"
-#include "netsetup/host/kernel_host.h"
-#include "netsetup/rules/rule_plan.h"
-#include "netsetup/state/state_directory.h"
 #include "netsetup/state/text_file.h"
 
 namespace fairlead {
@@ -24,23 +21,10 @@ struct Sample {
   PortActivities activities;
 };
 
-Result<Sample> take_sample(const NetCommandLine& line) {
-  StateDirectory directory(line.state_directory);
-  const auto state = directory.load();
-  if (!state) return std::unexpected(state.error());
-  Notes notes;
-  const auto host =
-      KernelHost::open({line.firewall, line.proxy_program}, state->backend, directory, notes);
-  if (!host) return std::unexpected(host.error());
-  std::optional<FirewallCounters> counters;
-  const RuleSet rules = plan(state->networks);
-  if (!rules.translations.empty() && (*host)->choose_backend(rules, rules)) {
-    auto read = (*host)->firewall()->counters(rules);
-    if (!read) return std::unexpected(read.error());
-    counters = std::move(*read);
-  }
-  const ProxyAnswers proxies = ask_proxies(state->networks, directory);
-  return Sample{Clock::now(), port_activities(state->networks, counters, proxies)};
+Result<Sample> take_sample(const ActivitySource& source) {
+  auto activities = source();
+  if (!activities) return std::unexpected(activities.error());
+  return Sample{Clock::now(), std::move(*activities)};
 }
 
 /// Nothing: not known yet, or counted anew since.
@@ -221,9 +205,9 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
   return cut(text, size.columns);
 }
 
-Result<int> run_watch(const NetCommandLine& line, std::chrono::seconds interval) {
+Result<int> run_watch(std::chrono::seconds interval, const ActivitySource& source) {
   const Signals signals;
-  auto sample = take_sample(line);
+  auto sample = take_sample(source);
   if (!sample) return std::unexpected(sample.error());
   Screen screen;
   Sample before = *sample;
@@ -239,7 +223,7 @@ Result<int> run_watch(const NetCommandLine& line, std::chrono::seconds interval)
       if (auto shown = screen.show(table()); !shown) return std::unexpected(shown.error());
     }
     before = std::move(*sample);
-    sample = take_sample(line);
+    sample = take_sample(source);
     if (!sample) return std::unexpected(sample.error());
   }
 }

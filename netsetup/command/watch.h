@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <string>
 
 #include "netsetup/command/activity.h"
-#include "netsetup/command/command_line.h"
 #include "proxy/mapping/error.h"
 
 namespace fairlead {
@@ -24,9 +24,12 @@ struct ScreenSize {
 std::string activity_table(const PortActivities& before, const PortActivities& now,
                            std::chrono::duration<double> elapsed, ScreenSize size);
 
+/// What the ports have done by now. An error ends the watch.
+using ActivitySource = std::function<Result<PortActivities>()>;
+
 /// Until SIGINT, SIGTERM or SIGHUP. On a terminal the table has the alternate screen, which is left
 /// as the process ends, and is drawn anew when the window changes its size; elsewhere each table
 /// follows the one before. Whoever changes the state meanwhile is seen with the next table.
-Result<int> run_watch(const NetCommandLine& line, std::chrono::seconds interval);
+Result<int> run_watch(std::chrono::seconds interval, const ActivitySource& source);
 
 }  // namespace fairlead
