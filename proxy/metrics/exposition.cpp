@@ -4,6 +4,7 @@
 
 #include <array>
 #include <iterator>
+#include <vector>
 
 #include "proxy/version.h"
 
@@ -76,15 +77,15 @@ void append_head(std::string& text, std::string_view name, std::string_view type
   fmt::format_to(std::back_inserter(text), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, help, type);
 }
 
+/// `names` are the mappings' texts: they stand in every family, and a process may have thousands.
 void append_family(std::string& text, const MetricFamily& family, std::span<const Mapping> mappings,
-                   std::span<const Counters> counters) {
+                   std::span<const std::string> names, std::span<const Counters> counters) {
   append_head(text, family.name, family.type, family.help);
   for (std::size_t i = 0; i < mappings.size(); ++i) {
     for (const Sample& sample : family.samples) {
       if (!has(mappings[i], sample.of)) continue;
       // A mapping's text has no character that would have to be escaped.
-      fmt::format_to(std::back_inserter(text), "{}{{mapping=\"{}\"", family.name,
-                     mappings[i].to_string());
+      fmt::format_to(std::back_inserter(text), "{}{{mapping=\"{}\"", family.name, names[i]);
       if (!family.label.empty()) {
         fmt::format_to(std::back_inserter(text), ",{}=\"{}\"", family.label, sample.value);
       }
@@ -116,7 +117,12 @@ std::string exposition(const ProcessFacts& process, std::span<const Mapping> map
          fmt::format("{:.3f}", process.started_at_seconds));
   append("process_cpu_seconds_total", "counter", "Processor time that the process has used.",
          fmt::format("{:.6f}", process.cpu_seconds));
-  for (const MetricFamily& family : kFamilies) append_family(text, family, mappings, counters);
+  std::vector<std::string> names;
+  names.reserve(mappings.size());
+  for (const Mapping& mapping : mappings) names.push_back(mapping.to_string());
+  for (const MetricFamily& family : kFamilies) {
+    append_family(text, family, mappings, names, counters);
+  }
   return text;
 }
 
