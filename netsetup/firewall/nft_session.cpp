@@ -67,7 +67,9 @@ Result<void> NftSession::try_out(const std::string& commands) {
 }
 
 Result<nlohmann::json> NftSession::list(const std::string& command) {
-  ::nft_ctx_output_set_flags(context_.get(), NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO);
+  // Names of protocols come from /etc/protocols, which a bare machine has not got.
+  ::nft_ctx_output_set_flags(context_.get(), NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_PRIO |
+                                                 NFT_CTX_OUTPUT_NUMERIC_PROTO);
   const int status = ::nft_run_cmd_from_buffer(context_.get(), command.c_str());
   const std::string_view output = ::nft_ctx_get_output_buffer(context_.get());
   const std::string_view errors = ::nft_ctx_get_error_buffer(context_.get());

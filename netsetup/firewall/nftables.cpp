@@ -7,41 +7,47 @@
 
 #include "netsetup/firewall/iptables.h"
 #include "netsetup/rules/nftables_text.h"
+#include "proxy/net/protocol_numbers.h"
 
 namespace fairlead {
 namespace {
 
 using Json = nlohmann::json;
 
-/// A key or its data, from JSON into the form of nftables_elements().
-std::string element_text(const Json& value, bool interface) {
-  if (value.is_number()) return std::to_string(value.get<unsigned>());
+std::string protocol_text(int number) {
+  for (const Protocol protocol : {Protocol::tcp, Protocol::udp, Protocol::sctp}) {
+    if (protocol_number(protocol) == number) return std::string(protocol_name(protocol));
+  }
+  return std::to_string(number);
+}
+
+/// A key or its data, from JSON into the form of nftables_elements(). `type` is that of the set's
+/// keys, an array where they have several parts; null: data, which has no protocol or interface.
+std::string element_text(const Json& value, const Json& type) {
+  if (value.is_number()) {
+    const auto number = value.get<int>();
+    return type == "inet_proto" ? protocol_text(number) : std::to_string(number);
+  }
   if (value.is_string()) {
     const auto text = value.get<std::string>();
-    return interface ? fmt::format("\"{}\"", text) : text;
+    // nft prints the name of an interface as any other text.
+    return type == "ifname" ? fmt::format("\"{}\"", text) : text;
   }
-  if (value.contains("elem")) return element_text(value["elem"]["val"], interface);
+  if (value.contains("elem")) return element_text(value["elem"]["val"], type);
   if (value.contains("prefix")) {
     return fmt::format("{}/{}", value["prefix"]["addr"].get<std::string>(),
                        value["prefix"]["len"].get<unsigned>());
   }
   if (value.contains("range")) {
-    return fmt::format("{}-{}", element_text(value["range"][0], false),
-                       element_text(value["range"][1], false));
+    return fmt::format("{}-{}", element_text(value["range"][0], type),
+                       element_text(value["range"][1], type));
   }
   std::string text;
+  std::size_t i = 0;
   for (const Json& part : value["concat"]) {
-    text += (text.empty() ? "" : " . ") + element_text(part, interface);
-    interface = false;
+    text += (text.empty() ? "" : " . ") + element_text(part, type.is_null() ? type : type.at(i++));
   }
   return text;
-}
-
-/// Whether the first field of a key is an interface name, which nft prints as any other text.
-/// `open` has two.
-bool starts_with_interface(const Json& set) {
-  const Json& type = set["type"];
-  return (type.is_array() ? type.front() : type) == "ifname";
 }
 
 /// A prefix of one host and the host's address are the same element, shown as the address.
@@ -71,20 +77,14 @@ struct PresentTable {
 void add_set(const Json& set, bool map, PresentTable& table) {
   PresentSet& present = table.sets[set["name"].get<std::string>()];
   if (!set.contains("elem")) return;
-  const bool pair = set["name"] == "open";
   for (const Json& element : set["elem"]) {
     const Json& key = map ? element[0] : element;
     PresentElement value;
-    if (map) value.data = element_text(element[1], false);
+    if (map) value.data = element_text(element[1], nullptr);
     if (key.is_object() && key.contains("elem") && key["elem"].contains("counter")) {
       value.packets = key["elem"]["counter"]["packets"].get<std::uint64_t>();
     }
-    std::string text = element_text(key, starts_with_interface(set));
-    if (pair) {
-      text = fmt::format("{} . {}", element_text(key["concat"][0], true),
-                         element_text(key["concat"][1], true));
-    }
-    present.emplace(std::move(text), std::move(value));
+    present.emplace(element_text(key, set["type"]), std::move(value));
   }
 }
 

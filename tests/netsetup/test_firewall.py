@@ -10,6 +10,7 @@ import pytest
 
 import tcp
 from deadline import wait_until
+from fairlead_net import output_of
 from lab import HOST, HOST6, REMOTE, Lab, Probe, run_probes
 
 BACKENDS = ("nftables", "iptables")
@@ -130,6 +131,20 @@ def test_counters_tell_connections_and_drops(make_lab, backend):
     status = lab.net.json("status")
     assert status["containers"][0]["translated"] == 3
     assert status["dropped"]["direct access"] >= 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_protocols_are_known_where_no_file_names_them(make_lab, backend):
+    """A bare machine has no /etc/protocols, and nft then shows numbers."""
+    lab = make_lab("--firewall", backend)
+    lab.net("publish", "web", "c1", "8080:80")
+    assert reaches(lab)
+    seen = output_of("unshare", "--mount", "sh", "-c",
+                     'mount --bind /dev/null /etc/protocols && exec "$@"', "sh",
+                     *lab.net.command("--json", "status"))
+    status = json.loads(seen)
+    assert status["problems"] == []
+    assert status["containers"][0]["translated"] == 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
