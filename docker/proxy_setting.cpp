@@ -209,7 +209,7 @@ Result<void> write_setting(const std::string& config, const std::optional<Daemon
     changed = edited.text();
   }
   const auto written = replace_text_file(config, changed);
-  if (!written && !earlier) forget(config, before);
+  if (!written && !earlier) (void)forget(config, before);
   return written;
 }
 

@@ -1,6 +1,7 @@
 #include "netsetup/command/command_line.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>

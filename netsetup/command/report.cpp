@@ -1,6 +1,7 @@
 #include "netsetup/command/report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <fstream>

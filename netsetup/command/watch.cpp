@@ -70,12 +70,12 @@ std::string cut(const std::string& text, std::size_t columns) {
 class Screen {
  public:
   Screen() : terminal_(::isatty(STDOUT_FILENO) != 0) {
-    if (terminal_) write("\033[?1049h\033[?25l");
+    if (terminal_) (void)write("\033[?1049h\033[?25l");
   }
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
   ~Screen() {
-    if (terminal_) write("\033[?25h\033[?1049l");
+    if (terminal_) (void)write("\033[?25h\033[?1049l");
   }
 
   ScreenSize size() const {

@@ -1,6 +1,7 @@
 #include "netsetup/network/address_pool.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,7 @@
 #include "netsetup/network/mac_address.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>

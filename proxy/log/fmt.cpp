@@ -12,8 +12,10 @@ namespace detail {
 template FMT_API auto locale_ref::get<std::locale>() const -> std::locale;
 template FMT_API auto thousands_sep_impl(locale_ref) -> thousands_sep_result<char>;
 template FMT_API auto decimal_point_impl(locale_ref) -> char;
+#if FMT_VERSION < 110000  // No template since.
 template FMT_API void vformat_to(buffer<char>&, string_view,
                                  basic_format_args<buffer_context<char>>, locale_ref);
+#endif
 
 }  // namespace detail
 FMT_END_NAMESPACE
