@@ -16,8 +16,8 @@ _fairlead_net() {
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
-    --bridge | --adopt) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$word") ;;
-    --subnet | --gateway | --ip-range | --mtu | --allow-networks | --host-binding | --ifname) ;;
+    --adopt) mapfile -t COMPREPLY < <(compgen -W "$(ls /sys/class/net)" -- "$word") ;;
+    --subnet | --gateway | --ip-range | --bridge | --mtu | --allow-networks | --host-binding | --ifname) ;;
     --ip | --mac | --interval) ;;
     network) mapfile -t COMPREPLY < <(compgen -W 'create ls inspect rm' -- "$word") ;;
     *)

@@ -1,7 +1,12 @@
 #compdef fairlead-net
 
+_fairlead_net_operand() {
+  if (( ${words[(I)network]} )); then compadd create ls inspect rm; else _files; fi
+}
+
 _arguments -s -S \
   '1:command:(network attach detach publish unpublish apply reload status check)' \
+  '2:operand:_fairlead_net_operand' \
   '*:operand:_files' \
   '--json[print JSON]' \
   '--dry-run[print what would be done]' \

@@ -17,6 +17,7 @@ _fairlead_proxy() {
       ;;
     --log-format) mapfile -t COMPREPLY < <(compgen -W 'text json' -- "$word") ;;
     --container-netns)
+      compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -W 'auto' -f -- "$word")
       ;;
     --user) mapfile -t COMPREPLY < <(compgen -u -- "$word") ;;
@@ -25,7 +26,7 @@ _fairlead_proxy() {
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       ;;
-    -p | --publish | --connect-timeout | --udp-timeout | --idle-timeout | \
+    -p | --publish | --workers | --connect-timeout | --udp-timeout | --idle-timeout | \
       --half-closed-timeout | --accept-proxy-protocol | --allow | --deny | --max-connections | \
       --max-connections-per-client | --max-udp-sessions | --drain) ;;
     *)

@@ -39,3 +39,13 @@ def test_words_are_offered(shell, program):
     assert commands <= shell.offers("")
     for option, words in options.items():
         assert shell.offers(option, "") == words, option
+
+
+@pytest.mark.parametrize("program", ["fairlead-net"])
+def test_network_has_words_of_its_own(shell):
+    assert shell.offers("network", "") == {"create", "ls", "inspect", "rm"}
+
+
+@pytest.mark.parametrize("program", ["fairlead-proxy"])
+def test_no_option_is_offered_for_a_number(shell):
+    assert {offer for offer in shell.offers("--workers", "") if offer.startswith("-")} == set()
