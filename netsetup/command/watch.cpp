@@ -170,7 +170,7 @@ std::string activity_table(const PortActivities& before, const PortActivities& n
   std::vector<Line> lines;
   auto earlier = before.begin();
   for (const PortActivity& activity : now) {
-    // Mostly it is the next one; who is new is looked for in vain.
+    // Nearly always the next one. A port that was not there before is looked for to the end.
     auto found = std::find_if(earlier, before.end(),
                               [&](const PortActivity& other) { return other.same_port(activity); });
     Rates current;

@@ -46,8 +46,8 @@ Result<void> restore(const Tools& tools, const std::string& text) {
   return {};
 }
 
-/// iptables-restore of nf_tables makes the tables it needs, and they stay; empty ones, that accept
-/// whatever comes, are taken for its making.
+/// iptables-restore of nf_tables makes the tables it needs, and leaves them. One that is empty and
+/// accepts whatever comes is taken for one of those.
 Result<void> remove_empty_tables(const Tools& tools) {
   auto session = NftSession::open();
   if (!session) return std::unexpected(std::move(session.error()));
@@ -75,7 +75,7 @@ Result<void> remove_from(const Tools& tools) {
   return iptables_is_legacy() ? Result<void>() : remove_empty_tables(tools);
 }
 
-/// Makes ours what `before` says after a change that failed between two tables.
+/// After a change that failed between two tables: puts our rules back to what `before` says.
 void roll_back(const Tools& tools, const IptablesPresent& before) {
   // The error of the change is the one to tell.
   if (before.tables.empty()) {

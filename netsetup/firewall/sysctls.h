@@ -43,7 +43,7 @@ struct SysctlFacts {
   bool ipv6_forwarding_by_interface = false;
 };
 
-/// `uplinks`: see there. `records`: what is ours of the settings there are.
+/// `uplinks` as in SysctlFacts. `records`: which of the present settings are ours.
 SysctlFacts read_sysctl_facts(std::vector<std::string> uplinks,
                               const std::vector<SysctlRecord>& records);
 

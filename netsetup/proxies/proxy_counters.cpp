@@ -21,7 +21,7 @@ constexpr std::string_view kStatus = "HTTP/1.1 200 ";
 constexpr std::string_view kBodyMark = "\r\n\r\n";
 /// So that the soft limit of open files, 1,024, has room for them.
 constexpr std::size_t kAtOnce = 500;
-/// A mapping has at most 13 lines of less than 220 bytes.
+/// A mapping has at most 11 lines of less than 220 bytes.
 constexpr std::size_t kMappingBytesMax = 4096;
 constexpr std::size_t kRestBytesMax = 16384;
 

@@ -16,7 +16,8 @@
 // interface publish or, for `lo`, what loopback clients ask for, is the proxy's to serve and is not
 // translated (mode both).
 //
-// nat chains of family inet need kernel 5.2; `iifname` in postrouting kernel 5.7 is avoided.
+// nat chains of family inet need kernel 5.2. `iifname` in postrouting would need 5.7, and is
+// avoided.
 
 #include "netsetup/rules/nftables_text.h"
 

@@ -1,11 +1,11 @@
 // The state as files:
 //
-//   networks/NAME.json   one for each network: network/document.h
-//   host.json            firewall back end and changed kernel settings
-//   unfinished.json      the change that is under way; there when a run was killed in the middle
-//   log/NAME.log         what the proxy of a container says
-//   metrics/PID.sock     where a proxy serves what it has counted
-//   lock                 held by the one writer there may be; says who that is
+//   networks/NETWORK.json       one for each network: network/document.h
+//   host.json                   firewall back end and changed kernel settings
+//   unfinished.json             the change that is under way; there when a run was killed in it
+//   log/NETWORK:CONTAINER.log   what the proxy of a container says
+//   metrics/PID.sock            where a proxy serves what it has counted
+//   lock                        held by the one writer there may be; says who that is
 //
 // Every file is written beside its place and renamed, so that whoever reads, or comes after a
 // kill -9, finds the old one or the new one.

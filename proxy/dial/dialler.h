@@ -28,8 +28,8 @@ namespace fairlead {
 struct DialSettings {
   ContainerNetns netns{};
   Source source = Source::gateway;
-  /// The namespace to come back to; nothing when none is left. Kept from the start, because a
-  /// thread is born into the namespace that the one which makes it is in at the moment.
+  /// The namespace to come back to; nothing when none is left. Kept from the start: a thread that
+  /// is started later begins in whatever namespace the thread that starts it is in then.
   std::shared_ptr<const NetworkNamespace> host{};
 };
 

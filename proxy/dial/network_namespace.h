@@ -65,9 +65,9 @@ bool loopback_is_up();
 /// (/run/docker/netns), then those of `ip netns` (/run/netns), then those of all processes that
 /// this one may look at. `home` is left out. The first of the three places that has one decides;
 /// two in one place are an error, as is none.
-/// One that another user than root and this process's has made does not count.
+/// Only those count that were made by root or by the user of this process.
 ///
-/// Leaves the calling thread in any of the namespaces it has looked into.
+/// Leaves the calling thread in one of the namespaces it has looked into.
 Result<NetworkNamespace> find_namespace_of(const IpAddress& address, const NamespaceId& home);
 
 }  // namespace fairlead

@@ -1,5 +1,5 @@
-// How the answers of a service to an address that is not in its network namespace find back to the
-// proxy's socket in that namespace.
+// How a service's answers to an address that its network namespace does not have find their way
+// back to the proxy's socket in that namespace.
 //
 // Whatever the proxy's socket sends bears a mark, and the service's answers get the same mark:
 //

@@ -6,12 +6,10 @@
 // Two kinds of call:
 //   - operations that wait (accept, connect, receive, wait for readiness) start here and end in
 //     Handler::on_completion, always from turn() and never from inside the call that started them;
-//   - system calls that do not wait (send, splice, shutdown, ...) return at once. They are part of
-//   the
-//     interface so that a test can make them short or fail. Sending is one of them: on a stream
-//     socket with room, a direct call costs less than a queue entry and its completion, the bytes'
-//     lease ends at once and nothing can overtake them; without room the caller waits for
-//     writability.
+//   - system calls that do not wait (send, splice, shutdown, ...) return at once. They are here so
+//     that a test can make them short or fail. Sending is one of them: on a stream socket with
+//     room, a direct call costs less than a queue entry and its completion, the bytes' lease ends
+//     at once and nothing can overtake them; without room the caller waits for writability.
 //
 // Not thread-safe: an engine belongs to the thread that makes it.
 

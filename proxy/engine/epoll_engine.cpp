@@ -31,10 +31,11 @@
 //
 // An operation is in one of these places:
 //
-//   unchecked_   a wait to be looked at by poll(2) in the next turn
-//   queued_      can go on in the next turn, or is over and only has to be told (its outcome is
-//   set) running_     the same, in this turn starved_     a receive that found every buffer of its
-//   size lent; first in, first out none         waits for an edge
+//   unchecked_   a wait, to be looked at by poll(2) in the next turn;
+//   queued_      can go on in the next turn, or is over and only has to be told of;
+//   running_     the same, in this turn;
+//   starved_     a receive that found every buffer of its size lent, first in, first out;
+//   none         waits for an edge.
 //
 // Each turn tries each queued operation once and requeues those that can go on, so that a fast
 // sender takes no more than its share. System call and delivery alternate: the bytes of one receive

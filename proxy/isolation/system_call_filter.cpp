@@ -94,7 +94,7 @@ constexpr Refused kRefused[] = {
     {SYS_openat, EACCES},
 };
 
-/// A filter with dials from inside the container has 208.
+/// With dials from inside the container and a UNIX socket to remove it has 213.
 constexpr std::size_t kLinesExpected = 256;
 
 #if defined(__x86_64__)
@@ -130,7 +130,7 @@ bool is_declared(int call, Need needs) {
   });
 }
 
-/// Those that something else becomes of than of the rest, in order.
+/// The calls that the filter knows, in the order of their numbers. All others are refused.
 std::vector<int> known_calls(Need needs) {
   std::vector<int> calls;
   calls.reserve(std::size(kDeclaredCalls) + std::size(kRefused));
@@ -143,7 +143,8 @@ std::vector<int> known_calls(Need needs) {
   return calls;
 }
 
-/// What becomes of a known call: allowed at once, or under its rules, or failed.
+/// What is done with a known call: it is allowed always, allowed where a rule of it holds, or
+/// fails.
 void append_verdict(std::vector<sock_filter>& filter, int call, Need needs, std::uint32_t refused) {
   const auto failing = std::ranges::find(kRefused, call, &Refused::call);
   if (failing != std::end(kRefused) && !is_declared(call, needs)) {

@@ -16,7 +16,7 @@
 namespace fairlead {
 namespace {
 
-/// root's, and of those who are given its group; see docs of --metrics.
+/// For the proxy's user and its group: the counters are nobody else's business.
 constexpr mode_t kSocketMode = 0660;
 
 }  // namespace

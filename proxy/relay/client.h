@@ -17,15 +17,15 @@ namespace fairlead {
 /// An accepted connection.
 struct Client {
   FileDescriptor socket;
-  /// Of the port it has connected to: where what becomes of it is counted.
+  /// Those of the port it has connected to.
   Counters& counters;
   /// A front end that has said for whom it connects.
   bool introduced = false;
-  /// One of those who are served; see admission.h.
+  /// It is to be served; see admission.h.
   bool admitted = false;
-  /// What it said; nothing: the addresses of the socket itself count.
+  /// What the front end said; nothing: the addresses of the socket itself count.
   std::unique_ptr<const AddressPair> told{};
-  /// Among the connections of the same client.
+  /// Its place among the connections of the same client.
   ClientPlace place{};
 };
 

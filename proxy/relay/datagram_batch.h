@@ -39,8 +39,8 @@ struct Message {
 /// sockets of a loop in turn: what it holds is sent on before the next receive, so that its memory
 /// stays in the cache and its size does not depend on the number of sockets.
 ///
-/// The memory, 4 MiB of addresses, is had from the system at the first receive, and only the pages
-/// that datagrams touch are real: one a message for datagrams of up to 4 KiB.
+/// The memory, 4 MiB of addresses, is mapped at the first receive. Only the pages that datagrams
+/// touch are real: one for each message, where datagrams have up to 4 KiB.
 class DatagramBatch {
  public:
   /// As many as a segmented send takes, so that a flood of one client goes out in one send.
