@@ -40,7 +40,8 @@ Result<void> apply_config(Options& options, const std::string& text, const std::
                           FileMappings mappings);
 
 /// The options of a file under those of a command line, which win. Mappings of the command line
-/// replace those of the file. REQUIRES: the assignments have been checked.
+/// replace those of the file; lists of addresses add to its. REQUIRES: the assignments have been
+/// checked.
 Result<Options> resolve_options(const ConfigSource& source, FileMappings mappings,
                                 std::span<const Assignment> assignments);
 

@@ -159,6 +159,17 @@ TEST_F(ConfigFileOnDisk, MappingsOfTheCommandLineReplaceThoseOfTheFile) {
   EXPECT_THAT(options->mappings, ElementsAre(Mapping::parse("82:10.0.0.2:82").value()));
 }
 
+TEST_F(ConfigFileOnDisk, AddressesOfTheCommandLineAddToThoseOfTheFile) {
+  const ConfigSource source{write("allow = 10.0.0.0/8\naccept-proxy-protocol = 192.0.2.1\n"),
+                            "--config"};
+  const std::vector<Assignment> added{
+      {"allow", "192.0.2.0/24"}, {"deny", "192.0.2.1"}, {"accept-proxy-protocol", "192.0.2.2"}};
+  const auto options = resolve_options(source, FileMappings::used, added);
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->relay.access_rules.size(), 3U);
+  EXPECT_EQ(options->relay.front_ends.size(), 2U);
+}
+
 TEST_F(ConfigFileOnDisk, OnlyTheDefaultFileMayBeMissing) {
   Options options;
   const std::string path = directory_ + "/none";
