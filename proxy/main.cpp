@@ -238,7 +238,7 @@ Result<std::unique_ptr<Proxy>> start_by_hand(const Options& options) {
   (*proxy)->settle();
   if (takeover) {
     // Only now can nothing go wrong any more.
-    if (const auto confirmed = takeover->confirm(); !confirmed) {
+    if (const auto confirmed = takeover->confirm((*proxy)->sockets()); !confirmed) {
       return std::unexpected(confirmed.error());
     }
   }

@@ -117,7 +117,8 @@ Proxy::Proxy(std::unique_ptr<Engine> engine, const Options& options, const Relay
       workers_(loop_, options.workers),
       signals_(*engine_, std::move(signal_fd)),
       drain_(*this, options.drain_ms),
-      replies_(*this, std::min(options.drain_ms, kReplyMs)) {}
+      handover_drain_(*this, options.handover_drain_ms.value_or(options.drain_ms)),
+      replies_(*this, kReplyMs) {}
 
 Proxy::~Proxy() { stop(); }
 
@@ -161,18 +162,23 @@ ProcessFacts Proxy::process_facts() const {
           .cpu_seconds = seconds_of(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
+std::vector<int> Proxy::sockets() const {
+  std::vector<int> sockets;
+  sockets.reserve(listeners_.size() + 1);
+  for (const auto& listener : listeners_) sockets.push_back(listener->socket());
+  if (metrics_ && metrics_->socket() >= 0) sockets.push_back(metrics_->socket());
+  return sockets;
+}
+
 Result<void> Proxy::offer_handover(const std::string& path) {
-  const auto descriptors = [this] {
-    std::vector<int> sockets;
-    sockets.reserve(listeners_.size() + 1);
-    for (const auto& listener : listeners_) sockets.push_back(listener->socket());
-    if (metrics_ && metrics_->socket() >= 0) sockets.push_back(metrics_->socket());
-    return sockets;
-  };
-  auto offer = HandoverOffer::open(*engine_, loop_.deadlines, path, descriptors, [this] {
+  const auto taken = [this](std::vector<int> given_up) {
     handed_over_ = true;
+    given_up_ = std::move(given_up);
+    std::ranges::sort(given_up_);
     if (metrics_) metrics_->retire();
-  });
+  };
+  auto offer =
+      HandoverOffer::open(*engine_, loop_.deadlines, path, [this] { return sockets(); }, taken);
   if (!offer) return std::unexpected(offer.error());
   handover_ = std::move(*offer);
   return {};
@@ -184,24 +190,32 @@ void Proxy::settle() {
 }
 
 bool Proxy::is_finished() {
-  if (signals_.stop_signal() == 0 && !handed_over_) return false;
-  if (drain_.duration_ms() == 0 || signals_.is_urgent()) return true;
-  if (!draining_) begin_drain();
+  const bool told = signals_.stop_signal() != 0;
+  if (!told && !handed_over_) return false;
+  if (signals_.is_urgent() || (told && draining_ == &handover_drain_)) return true;
+  if (draining_ == nullptr) {
+    DeadlineList& drain = told ? drain_ : handover_drain_;
+    if (drain.duration_ms() == 0) return true;
+    begin_drain(drain);
+  }
   // The last connection may end on another loop.
   workers_.note_ends();
   return is_drained();
 }
 
-void Proxy::begin_drain() {
-  draining_ = true;
+void Proxy::begin_drain(DeadlineList& drain) {
+  draining_ = &drain;
   log_info(fmt::format("drain {}: {} connections have {} s to end", stop_reason(),
-                       shared_.connections_open.load(), drain_.duration_ms() / 1000));
-  // A new proxy has the queues, too.
-  const auto queue = handed_over_ ? Listener::Queue::left : Listener::Queue::served;
-  for (const auto& listener : listeners_) listener->retire(queue);
-  loop_.deadlines.add(drain_);
+                       shared_.connections_open.load(), drain.duration_ms() / 1000));
+  for (const auto& listener : listeners_) {
+    const bool given_up = std::ranges::binary_search(given_up_, listener->socket());
+    // A new proxy has the queue, too.
+    listener->retire(handed_over_ && !given_up ? Listener::Queue::left : Listener::Queue::served);
+    if (given_up) listener->release();
+  }
+  loop_.deadlines.add(drain);
   loop_.deadlines.add(replies_);
-  drain_.set(drain_end_, engine_->now());
+  drain.set(drain_end_, engine_->now());
   replies_.set(replies_end_, engine_->now());
 }
 
@@ -214,7 +228,12 @@ bool Proxy::is_drained() const {
 }
 
 void Proxy::on_deadline(Deadline& deadline) {
-  (&deadline == &drain_end_ ? drain_is_over_ : replies_are_over_) = true;
+  if (&deadline == &drain_end_) {
+    drain_is_over_ = true;
+  } else {
+    replies_are_over_ = true;
+    for (const auto& listener : listeners_) listener->release();
+  }
 }
 
 std::string Proxy::stop_reason() const {

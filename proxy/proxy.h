@@ -31,7 +31,8 @@ namespace fairlead {
 ///
 /// Its end has a beginning when draining is asked for: with SIGTERM, or when a new proxy has taken
 /// over, it accepts no more clients and goes on with those it has until the last connection has
-/// ended or the time is over. Replies to datagrams are waited for a second.
+/// ended or the time is over. Replies to datagrams are waited for a second, where the new one has
+/// the port, too; then the sockets are closed.
 class Proxy final : private DeadlineList::Owner {
  public:
   /// Serves from here on: clients that come before run() wait in the sockets' queues. `ports` are
@@ -47,6 +48,9 @@ class Proxy final : private DeadlineList::Owner {
 
   /// Serves options.metrics, if there are any; see MetricsServer::open() for `inherited`.
   Result<void> serve_metrics(FileDescriptor inherited);
+
+  /// What a new proxy can take over.
+  std::vector<int> sockets() const;
 
   /// Lets a new proxy take over the sockets from now on, by way of `path`.
   Result<void> offer_handover(const std::string& path);
@@ -70,7 +74,7 @@ class Proxy final : private DeadlineList::Owner {
   Counters& counters_of(std::size_t mapping) { return counters_[mapping % counters_.size()]; }
   ProcessFacts process_facts() const;
   bool is_finished();
-  void begin_drain();
+  void begin_drain(DeadlineList& drain);
   bool is_drained() const;
   void on_deadline(Deadline& deadline) override;
   std::string stop_reason() const;
@@ -92,10 +96,14 @@ class Proxy final : private DeadlineList::Owner {
   std::unique_ptr<HandoverOffer> handover_;
 
   bool handed_over_ = false;
-  bool draining_ = false;
+  /// What was handed over and nobody listens at, in order.
+  std::vector<int> given_up_;
   bool drain_is_over_ = false;
   bool replies_are_over_ = false;
   DeadlineList drain_;
+  DeadlineList handover_drain_;
+  /// The one that has begun.
+  const DeadlineList* draining_ = nullptr;
   DeadlineList replies_;
   Deadline drain_end_;
   Deadline replies_end_;

@@ -28,13 +28,13 @@ _fairlead_proxy() {
       ;;
     -p | --publish | --workers | --connect-timeout | --udp-timeout | --idle-timeout | \
       --half-closed-timeout | --accept-proxy-protocol | --allow | --deny | --max-connections | \
-      --max-connections-per-client | --max-udp-sessions | --drain) ;;
+      --max-connections-per-client | --max-udp-sessions | --drain | --handover-drain) ;;
     *)
       mapfile -t COMPREPLY < <(compgen -W '
         -p --publish --engine --relay --workers --connect-timeout --udp-timeout --idle-timeout
         --half-closed-timeout --container-netns --source --proxy-protocol --accept-proxy-protocol
         --allow --deny --max-connections --max-connections-per-client --max-udp-sessions --drain
-        --handover --user --metrics
+        --handover-drain --handover --user --metrics
         --log-level --log-format --config -v --version -h --help' -- "$word")
       ;;
   esac

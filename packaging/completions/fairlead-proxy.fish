@@ -19,6 +19,7 @@ complete -c fairlead-proxy -l max-connections -x -d 'TCP and SCTP connections at
 complete -c fairlead-proxy -l max-connections-per-client -x -d 'the same, of one client'
 complete -c fairlead-proxy -l max-udp-sessions -x -d 'UDP sessions at a time'
 complete -c fairlead-proxy -l drain -x -d 'how long connections may go on at the end'
+complete -c fairlead-proxy -l handover-drain -x -d 'how long connections may go on after a handover'
 complete -c fairlead-proxy -l handover -r -F -d 'socket by which a new proxy takes over'
 complete -c fairlead-proxy -l user -x -a '(__fish_complete_users)' -d 'the user to serve as'
 complete -c fairlead-proxy -l metrics -r -F -d 'where Prometheus reads the counters'

@@ -23,6 +23,7 @@ _arguments -s -S \
   '--max-connections-per-client=[the same, of one client]:number' \
   '--max-udp-sessions=[UDP sessions at a time]:number' \
   '--drain=[how long connections may go on at the end]:seconds' \
+  '--handover-drain=[how long connections may go on after a handover]:seconds' \
   '--handover=[socket by which a new proxy takes over]:file:_files' \
   '--user=[the user to serve as]:user:_users' \
   '--metrics=[where Prometheus reads the counters]:address' \

@@ -133,6 +133,10 @@ Result<void> set_drain(Options& options, std::string_view value) {
   return set_seconds(options.drain_ms, value, 0);
 }
 
+Result<void> set_handover_drain(Options& options, std::string_view value) {
+  return set_seconds(options.handover_drain_ms.emplace(), value, 0);
+}
+
 Result<void> set_handover(Options& options, std::string_view value) {
   if (value.empty() || value.size() > kSocketPathMax) {
     return failed("accepted: the path of a UNIX socket, 1 to " + std::to_string(kSocketPathMax) +
@@ -274,6 +278,10 @@ constexpr std::array kDefinitions = {
                      "go on for so long; SIGINT and a second SIGTERM end at once. For proxies run "
                      "by hand (default: 0)",
                      set_drain},
+    OptionDefinition{"handover-drain", 0, "Replacement", "SECONDS",
+                     "the same after a handover alone; then SIGTERM ends at once, too (default: as "
+                     "--drain)",
+                     set_handover_drain},
     OptionDefinition{"handover", 0, "Replacement", "PATH",
                      "take over the listening sockets of the proxy that was started with the same "
                      "path, which then drains, and hand them over to the next in the same way. For "

@@ -31,6 +31,8 @@ struct Options {
   RelaySettings relay;
   /// How long connections may go on after SIGTERM or a handover; 0: not at all.
   TimeMs drain_ms = 0;
+  /// After a handover, in the place of drain_ms.
+  std::optional<TimeMs> handover_drain_ms;
   /// Where a new proxy takes over; empty: nowhere.
   std::string handover_path;
   /// Where counters are served; nothing: nowhere.

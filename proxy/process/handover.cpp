@@ -35,13 +35,29 @@ struct Announcement {
   /// Not 0: another message follows.
   std::uint8_t more = 0;
 };
+/// The answer: this, and of each descriptor what became of it. One that ends early has kept the
+/// rest.
 constexpr char kTaken = 'T';
+constexpr char kKept = '+';
+constexpr char kGivenUp = '-';
 
 sockaddr_un address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   return address;
+}
+
+bool connects(int fd, const std::string& path) {
+  const sockaddr_un address = address_of(path);
+  return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+/// A new proxy that was killed before it could confirm has left its own end at the path, with
+/// nobody behind it.
+bool connects_to_displaced(int fd, const std::string& path) {
+  const std::string displaced = SocketFile::displaced_path(path);
+  return connects(fd, displaced) && ::rename(displaced.c_str(), path.c_str()) == 0;
 }
 
 /// The memory of one message with descriptors.
@@ -100,11 +116,12 @@ Result<std::optional<Takeover>> Takeover::ask(const std::string& path) {
   const timeval patience{.tv_sec = kAnswerSeconds, .tv_usec = 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  const sockaddr_un address = address_of(path);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) {
-    // One that has ended without removing it.
-    if (errno == ECONNREFUSED || errno == ENOENT) return std::nullopt;
-    return failed("handover at " + path + ": connect", errno);
+  if (!connects(fd, path)) {
+    // ECONNREFUSED: one that has ended without removing it.
+    if (errno != ECONNREFUSED && errno != ENOENT) {
+      return failed("handover at " + path + ": connect", errno);
+    }
+    if (!connects_to_displaced(fd, path)) return std::nullopt;
   }
   for (bool more = true; more;) {
     Parcel parcel;
@@ -123,11 +140,19 @@ Result<std::optional<Takeover>> Takeover::ask(const std::string& path) {
     }
     more = parcel.announcement.more != 0;
   }
+  for (const FileDescriptor& socket : takeover.sockets_) {
+    takeover.received_.push_back(socket.get());
+  }
   return takeover;
 }
 
-Result<void> Takeover::confirm() {
-  if (::send(connection_.get(), &kTaken, sizeof kTaken, MSG_NOSIGNAL) < 0) {
+Result<void> Takeover::confirm(std::vector<int> served) {
+  std::ranges::sort(served);
+  std::vector<char> said = {kTaken};
+  for (const int socket : received_) {
+    said.push_back(std::ranges::binary_search(served, socket) ? kKept : kGivenUp);
+  }
+  if (::send(connection_.get(), said.data(), said.size(), MSG_NOSIGNAL) < 0) {
     return failed("confirm the handover", errno);
   }
   // The other closes the connection when it accepts no more. If it takes long about it, clients are
@@ -141,7 +166,7 @@ Result<void> Takeover::confirm() {
 
 Result<std::unique_ptr<HandoverOffer>> HandoverOffer::open(
     Engine& engine, Deadlines& deadlines, const std::string& path,
-    std::function<std::vector<int>()> descriptors, std::function<void()> taken) {
+    std::function<std::vector<int>()> descriptors, Taken taken) {
   auto file = SocketFile::listen(path, SOCK_SEQPACKET, 0600);
   if (!file) return std::unexpected(file.error());
   std::unique_ptr<HandoverOffer> offer(new HandoverOffer(engine, deadlines, std::move(*file)));
@@ -230,18 +255,22 @@ void HandoverOffer::send() {
 }
 
 void HandoverOffer::hear() {
-  char said = 0;
-  iovec piece{&said, sizeof said};
+  std::vector<char> said(1 + to_send_.size());
+  iovec piece{said.data(), said.size()};
   msghdr header{};
   header.msg_iov = &piece;
   header.msg_iovlen = 1;
   const ssize_t result = engine_.receive_message(peer_.get(), header, 0);
   if (result == -EAGAIN) {
     engine_.wait(*this, kPeer, peer_.get(), POLLIN);
-  } else if (result == sizeof said && said == kTaken) {
+  } else if (result > 0 && said[0] == kTaken) {
+    std::vector<int> given_up;
+    for (std::size_t i = 0; i < to_send_.size(); ++i) {
+      if (said[1 + i] == kGivenUp) given_up.push_back(to_send_[i]);
+    }
     overdue_.unlink();
     engine_.close(std::move(file_.socket()));
-    taken_();
+    taken_(std::move(given_up));
     engine_.defer(*this);
   } else {
     log_warn("handover at " + file_.path() + ": the new proxy has failed, this one goes on");

@@ -2,10 +2,11 @@
 //
 // The proxy that serves listens at a UNIX socket, too. A new one that is started with the same path
 // connects to it and is sent duplicates of all listening sockets (SCM_RIGHTS, unix(7)). It serves
-// the mappings it was given from those, opens what is missing, takes over the path and then says so
-// in one byte; the old one stops accepting, closes the connection and drains. Until then nothing
-// has changed for the old one: a new one that fails goes away and leaves it as it was. The sockets
-// are never closed by both, so that clients in their queues find someone in any case.
+// the mappings it was given from those, opens what is missing, takes over the path and then says
+// so, and which sockets it has kept; the old one stops accepting, closes the connection and drains.
+// Until then nothing has changed for the old one: a new one that fails goes away and leaves it as
+// it was. The sockets are never closed by both, so that clients in their queues find someone in any
+// case.
 //
 // Only the same user, or root, is answered (SO_PEERCRED), and the path has mode 0600.
 
@@ -35,24 +36,29 @@ class Takeover {
   /// What the other serves from. To be taken from here.
   std::vector<FileDescriptor>& sockets() { return sockets_; }
   /// Has the other stop accepting, and waits until it has, 10 seconds at most. Without this it goes
-  /// on, whatever became of us.
-  Result<void> confirm();
+  /// on, whatever became of us. `served` are the sockets we listen at: it closes all others at
+  /// once.
+  Result<void> confirm(std::vector<int> served);
 
  private:
   FileDescriptor connection_;
   std::vector<FileDescriptor> sockets_;
+  /// Their numbers, in the order in which they came.
+  std::vector<int> received_;
 };
 
 /// The serving proxy's end. Destroy it only after Engine::stop().
 class HandoverOffer final : private Handler, private DeadlineList::Owner {
  public:
+  using Taken = std::function<void(std::vector<int> given_up)>;
+
   /// Listens at `path`, in the place of whoever did before. The error names the path.
   /// `descriptors` returns what to hand over, `taken` is called once when a new proxy has
-  /// confirmed.
+  /// confirmed, with those of them that it does not listen at.
   static Result<std::unique_ptr<HandoverOffer>> open(Engine& engine, Deadlines& deadlines,
                                                      const std::string& path,
                                                      std::function<std::vector<int>()> descriptors,
-                                                     std::function<void()> taken);
+                                                     Taken taken);
   HandoverOffer(const HandoverOffer&) = delete;
   HandoverOffer& operator=(const HandoverOffer&) = delete;
   ~HandoverOffer();
@@ -83,7 +89,7 @@ class HandoverOffer final : private Handler, private DeadlineList::Owner {
   Deadlines& deadlines_;
   SocketFile file_;
   std::function<std::vector<int>()> descriptors_;
-  std::function<void()> taken_;
+  Taken taken_;
 
   FileDescriptor peer_;
   std::vector<int> to_send_;

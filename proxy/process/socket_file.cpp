@@ -16,8 +16,6 @@
 namespace fairlead {
 namespace {
 
-constexpr const char* kNewSuffix = ".new";
-
 bool exchange(const std::string& one, const std::string& other) {
   return ::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE) == 0;
 }
@@ -27,7 +25,7 @@ bool exchange(const std::string& one, const std::string& other) {
 Result<SocketFile> SocketFile::listen(const std::string& path, int type, mode_t mode) {
   FileDescriptor socket(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return failed("socket for " + path, errno);
-  const std::string fresh = path + kNewSuffix;
+  const std::string fresh = displaced_path(path);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   fresh.copy(address.sun_path, sizeof address.sun_path - 1);

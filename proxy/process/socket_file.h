@@ -17,10 +17,13 @@ inline constexpr std::size_t kSocketPathMax = 100;
 
 class SocketFile {
  public:
+  /// Where whoever had `path` is found while a new one has it and is not sure of it.
+  static std::string displaced_path(const std::string& path) { return path + ".new"; }
+
   /// Listens at `path`, which becomes the new socket's at once, whoever had it before: nobody who
   /// connects meets a gap. Until settle() whoever had it gets it back when this is destroyed, and
-  /// is found at `path`.new meanwhile. `type` as in socket(2), non-blocking and close-on-exec are
-  /// added; `mode` is the file's. The error names the path.
+  /// is found at displaced_path() meanwhile. `type` as in socket(2), non-blocking and close-on-exec
+  /// are added; `mode` is the file's. The error names the path.
   static Result<SocketFile> listen(const std::string& path, int type, mode_t mode);
 
   SocketFile(SocketFile&& other) noexcept;

@@ -32,6 +32,10 @@ class Listener {
   /// Takes no more clients; those there are stay. Call once.
   virtual void retire(Queue queue) = 0;
 
+  /// Lets go of a socket that is kept for replies, whoever they are for. REQUIRES: retire() was
+  /// called.
+  virtual void release() {}
+
   /// What it listens at; -1 when it has let go of it.
   virtual int socket() const = 0;
 };

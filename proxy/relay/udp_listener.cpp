@@ -95,9 +95,20 @@ void UdpListener::retire(Queue) {
   port_.loop.engine.cancel(*this, kReadable);
 }
 
-void UdpListener::wait() { port_.loop.engine.wait(*this, kReadable, port_.socket.get(), POLLIN); }
+void UdpListener::release() {
+  if (std::exchange(released_, true)) return;
+  port_.sessions->end_all_of(port_);
+  if (!waiting_) port_.loop.engine.close(std::move(port_.socket));
+}
+
+void UdpListener::wait() {
+  waiting_ = true;
+  port_.loop.engine.wait(*this, kReadable, port_.socket.get(), POLLIN);
+}
 
 void UdpListener::on_completion(Completion) {
+  waiting_ = false;
+  if (released_) port_.loop.engine.close(std::move(port_.socket));
   if (retired_) return;
   const int count = port_.sessions->receive(port_.socket.get());
   if (count > 0) {

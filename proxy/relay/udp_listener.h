@@ -24,6 +24,7 @@ class UdpListener final : public Listener, private Handler {
   void start() override;
   /// Sessions still send replies through the socket.
   void retire(Queue queue) override;
+  void release() override;
   int socket() const override { return port_.socket.get(); }
 
  private:
@@ -43,6 +44,9 @@ class UdpListener final : public Listener, private Handler {
 
   UdpPort port_;
   bool retired_ = false;
+  /// The engine waits for datagrams.
+  bool waiting_ = false;
+  bool released_ = false;
 };
 
 }  // namespace fairlead

@@ -246,6 +246,13 @@ void UdpSessions::end(UdpSession& session) {
   session.close();
 }
 
+void UdpSessions::end_all_of(const UdpPort& port) {
+  for (auto next = table_.begin(); next != table_.end();) {
+    UdpSession& session = *next++;
+    if (session.key().port == &port) end(session);
+  }
+}
+
 void UdpSessions::backend_failed(UdpSession& session) {
   if (session.is_closing()) return;
   const SocketAddress& backend = session.key().port->backend_address;

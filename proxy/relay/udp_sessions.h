@@ -54,6 +54,9 @@ class UdpSessions final : private DeadlineList::Owner, private Handler {
   /// Puts off the session's end: a datagram passed, in either direction.
   void touch(UdpSession& session);
 
+  /// Ends the sessions of a port whose socket is about to be closed.
+  void end_all_of(const UdpPort& port);
+
   /// The backend cannot be reached. The session goes on, since the backend may be away for a moment
   /// only, unless the container has got another network namespace: there its client needs a new
   /// one.

@@ -6,7 +6,6 @@ import select
 import signal
 import socket
 import stat
-import threading
 import time
 
 import pytest
@@ -17,6 +16,7 @@ from conftest import PublishedTcp, next_port
 from deadline import ready, wait_until
 from proxy_process import STOP_SECONDS, run_to_end
 from test_log import counters
+from visitor import Visitor, served
 
 
 @pytest.fixture
@@ -42,6 +42,14 @@ def refuses(port):
     except ConnectionRefusedError:
         return True
     return False
+
+
+def is_free(port):
+    try:
+        udp.bind(port=port).close()
+    except OSError:
+        return False
+    return True
 
 
 # Draining.
@@ -137,67 +145,17 @@ def test_replies_to_datagrams_are_waited_for(launch, port):
 
 # Handing over.
 
-class Visitor(threading.Thread):
-    """A client that connects again and again, each time for one exchange."""
-
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port = port
-        self.visits = 0
-        self.failure = None
-        self.stopped = threading.Event()
-        self.start()
-
-    def run(self):
-        try:
-            while not self.stopped.is_set():
-                with tcp.connect("127.0.0.1", self.port) as client:
-                    client.sendall(b"ping")
-                    assert tcp.receive_exactly(client, 4) == b"ping"
-                self.visits += 1
-        except BaseException as failure:  # whatever it was is looked at by the test
-            self.failure = failure
-
-    def has_visited(self, times):
-        before = self.visits
-        wait_until(lambda: self.failure or self.visits >= before + times, "no visits")
-
-    def end(self):
-        self.stopped.set()
-        self.join(20)
-        assert self.failure is None, self.failure
-
-
 @pytest.fixture
-def echo():
-    """A service that answers everyone."""
-    with tcp.listen() as listener:
-        def answer(server):
-            with server:
-                try:
-                    while data := server.recv(1000):
-                        server.sendall(data)
-                except OSError:
-                    pass
-
-        def serve():
-            while True:
-                try:
-                    server = tcp.accept(listener)
-                except OSError:
-                    return
-                threading.Thread(target=answer, args=(server,), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener
-        listener.shutdown(socket.SHUT_RDWR)
+def echo(backend):
+    with served(backend):
+        yield backend
 
 
 def test_no_client_notices_replacements(launch, port, echo, tmp_path):
     path = tmp_path / "handover"
     options = ("--handover", path, "--drain", 30)
     proxy = publish(launch, port, echo, *options)
-    visitors = [Visitor(port) for _ in range(3)]
+    visitors = [Visitor("127.0.0.1", port) for _ in range(3)]
     try:
         for _ in range(5):
             visitors[0].has_visited(20)
@@ -242,6 +200,22 @@ def test_without_drain_the_old_one_ends_at_once(launch, port, backend, tmp_path)
         tcp.expect_closed(client)
 
 
+def test_after_a_handover_connections_may_have_another_time(launch, port, backend, tmp_path):
+    options = ("--handover", tmp_path / "handover", "--handover-drain", 60)
+    old = publish(launch, port, backend, *options)
+    with pair(port, backend)[0] as client:
+        new = publish(launch, port, backend, *options)
+        new.idle_sockets += 1
+        old.wait_for_log("drain after the handover: 1 connections have 60 s to end")
+        old.send_signal(signal.SIGTERM)
+        assert old.wait() == 0
+        tcp.expect_closed(client)
+    with pair(port, backend)[0] as client:
+        new.send_signal(signal.SIGTERM)
+        assert new.wait() == 0
+        tcp.expect_closed(client)
+
+
 def test_a_new_one_that_fails_changes_nothing(launch, port, backend, tmp_path, engine):
     path = str(tmp_path / "handover")
     old = publish(launch, port, backend, "--handover", path)
@@ -281,6 +255,21 @@ def test_the_paths_come_back_from_a_new_one_that_fails_late(launch, port, backen
     assert sorted(tmp_path.iterdir()) == [path, metrics]
 
 
+def test_a_new_one_that_is_killed_changes_nothing(launch, port, backend, tmp_path):
+    """It has the path already, which is found to be nobody's by the next."""
+    path = tmp_path / "handover"
+    old = publish(launch, port, backend, "--handover", path)
+    os.rename(path, f"{path}.new")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as killed:
+        killed.bind(str(path))
+    new = publish(launch, port, backend, "--handover", path)
+    new.idle_sockets += 1
+    assert old.wait() == 0
+    assert sorted(tmp_path.iterdir()) == [path]
+    for end in pair(port, backend):
+        end.close()
+
+
 def test_ports_may_change_with_the_replacement(launch, backend, tmp_path):
     gone, kept, added = next_port(), next_port(), next_port()
     container = f"127.0.0.1:{tcp.address(backend)[1]}"
@@ -295,6 +284,34 @@ def test_ports_may_change_with_the_replacement(launch, backend, tmp_path):
     for port in (kept, added):
         for end in pair(port, backend):
             end.close()
+
+
+def test_datagram_ports_that_are_gone_are_free_at_once(launch, backend, tmp_path):
+    """Also while the old one has connections, and a session on the port. Of those that stay it lets go
+    a second later."""
+    gone, kept, stream = next_port(), next_port(), next_port()
+    container = f"127.0.0.1:{tcp.address(backend)[1]}"
+    options = ["--handover", str(tmp_path / "handover"), "--drain", "60"]
+    with udp.bind() as server:
+        mappings = [f"127.0.0.1:{stream}:{container}",
+                    f"127.0.0.1:{kept}:127.0.0.1:{tcp.address(server)[1]}/udp"]
+        old = launch.publish(
+            *mappings, f"127.0.0.1:{gone}:127.0.0.1:{tcp.address(server)[1]}/udp", options=options)
+        with udp.client("127.0.0.1", gone) as client:
+            udp.exchange(client, server)
+        ends = pair(stream, backend)
+        new = launch.publish(*mappings, options=options)
+        new.idle_sockets += 1
+        udp.bind(port=gone).close()
+        with udp.client("127.0.0.1", kept) as client:
+            udp.exchange(client, server)
+        tcp.exchange(*ends)
+        new.stop()
+        wait_until(lambda: is_free(kept), "the port is not free")
+        tcp.exchange(*ends)
+        for end in ends:
+            end.close()
+        assert old.wait() == 0
 
 
 def test_many_sockets_of_every_kind(launch, backend, tmp_path):

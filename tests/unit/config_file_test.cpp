@@ -99,7 +99,8 @@ TEST(ConfigFile, ErrorNamesFileAndLine) {
       "f:1: \"\" is no option; accepted: publish, engine, relay, workers, "
       "connect-timeout, udp-timeout, idle-timeout, half-closed-timeout, container-netns, source, "
       "proxy-protocol, accept-proxy-protocol, allow, deny, max-connections, "
-      "max-connections-per-client, max-udp-sessions, drain, handover, user, metrics, log-level, "
+      "max-connections-per-client, max-udp-sessions, drain, handover-drain, handover, user, "
+      "metrics, log-level, "
       "log-format");
   EXPECT_EQ(refusal("[tcp]\nengine = auto\n"), "f:1: sections are not used here");
   EXPECT_THAT(refusal("publish = 80\n"), StartsWith("f:1: publish \"80\": a part is missing"));
