@@ -39,9 +39,23 @@ std::string shortened_ports(const std::vector<PublishedPort>& ports) {
   return text;
 }
 
+/// The proxies that have handed over and not ended yet.
+std::vector<pid_t> draining(const Container& container) {
+  std::vector<pid_t> pids;
+  for (const ProxyProcess& proxy : container.draining) {
+    if (is_running(proxy)) pids.push_back(proxy.pid);
+  }
+  return pids;
+}
+
 std::string proxy_text(const Container& container) {
   if (!container.proxy) return "-";
-  return is_running(*container.proxy) ? fmt::format("{}", container.proxy->pid) : "ended";
+  std::string text =
+      is_running(*container.proxy) ? fmt::format("{}", container.proxy->pid) : "ended";
+  if (const std::vector<pid_t> pids = draining(container); !pids.empty()) {
+    text += fmt::format(", drains {}", fmt::join(pids, " "));
+  }
+  return text;
 }
 
 std::uint64_t connections(const FirewallCounters& counters, const Container& container) {
@@ -262,6 +276,9 @@ std::string status_json(const Networks& networks, const std::optional<FirewallCo
       }
       if (container.proxy) {
         json["proxy"] = {{"pid", container.proxy->pid}, {"running", is_running(*container.proxy)}};
+        if (const std::vector<pid_t> pids = draining(container); !pids.empty()) {
+          json["proxy"]["draining"] = pids;
+        }
       }
       if (counters) json["translated"] = connections(*counters, container);
       containers.push_back(std::move(json));
@@ -309,7 +326,10 @@ Result<PlannedChange> plan_change(KernelHost& host, const State& state, const Ne
       const auto program = host.proxy_program();
       if (!program) return std::unexpected(program.error());
       change.proxies.push_back(fmt::format(
-          "{} {}", *program, fmt::join(proxy_arguments(host.metrics_directory(), mappings), " ")));
+          "{} {}", *program,
+          fmt::join(proxy_arguments(host.directory().metrics_directory(),
+                                    host.directory().handover_path(container), mappings),
+                    " ")));
     }
   }
   return change;

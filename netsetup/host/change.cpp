@@ -10,13 +10,22 @@
 // anything or nothing may be there, to those that were. Nobody has to know how far it came.
 //
 // A proxy in a Container serves what plan_proxy() says for that very Container: prepare() drops it
-// where the mappings have become others, and start_proxies() records the new one.
+// where the mappings have become others, and start_proxies() records the new one. That one takes
+// over the listening sockets of the old one, which keeps its connections and is recorded as
+// draining. After a failure or a kill nobody knows whether it has: so the proxies of the networks
+// that are gone back to are asked whether they serve (Host::serves()), and of one that has handed
+// over the sockets are taken back by a new one, in the same way.
+//
+// Where a port goes to another container, or from one address to all of them, its proxy has to end
+// before the new ones start.
 
 #include "netsetup/host/change.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -35,16 +44,29 @@ struct Course {
   RuleSet rules_after = plan(to);
 };
 
-void prepare(const Networks& from, Networks& wanted) {
+/// Where a container was, if it was there.
+struct Earlier {
+  const Network* network = nullptr;
+  const Container* container = nullptr;
+};
+
+Earlier find_earlier(const Networks& from, const Network& network, const Container& container) {
+  const Network* home = find_network(from, network.name);
+  return {home, home != nullptr ? find_container(*home, container.name) : nullptr};
+}
+
+void prepare(Host& host, const Networks& from, Networks& wanted) {
   for (Network& network : wanted) {
-    const Network* before = find_network(from, network.name);
     for (Container& container : network.containers) {
-      const Container* earlier =
-          before != nullptr ? find_container(*before, container.name) : nullptr;
       container.proxy.reset();
-      if (earlier != nullptr && plan_proxy(*before, *earlier) == plan_proxy(network, container)) {
-        container.proxy = earlier->proxy;
-      }
+      container.draining.clear();
+      const auto [home, earlier] = find_earlier(from, network, container);
+      const std::vector<Mapping> mappings = plan_proxy(network, container);
+      // Who has no proxy any more has none that drains either.
+      if (earlier == nullptr || mappings.empty()) continue;
+      if (plan_proxy(*home, *earlier) == mappings) container.proxy = earlier->proxy;
+      std::ranges::copy_if(earlier->draining, std::back_inserter(container.draining),
+                           [&](const ProxyProcess& proxy) { return host.is_running(proxy); });
     }
   }
 }
@@ -113,13 +135,53 @@ std::vector<ProxyProcess> processes(const Networks& networks) {
   for (const Network& network : networks) {
     for (const Container& container : network.containers) {
       if (container.proxy) processes.push_back(*container.proxy);
+      processes.insert(processes.end(), container.draining.begin(), container.draining.end());
     }
   }
   return processes;
 }
 
+/// Whether a port of `to` cannot be opened while the proxy of `earlier` listens. `heir` is the same
+/// container in `to`, whose proxy takes the sockets over.
+bool is_in_the_way(const Course& course, const Container& earlier, const Container& heir) {
+  for (const Network& network : course.to) {
+    if (network.mode == Mode::dnat) continue;
+    for (const Container& container : network.containers) {
+      const Container* before = find_earlier(course.from, network, container).container;
+      std::vector<PublishedPort> ports = container.ports;
+      if (before != nullptr) {
+        ports.clear();
+        std::ranges::set_difference(container.ports, before->ports, std::back_inserter(ports));
+      }
+      const auto meets = [&](const PublishedPort& port) {
+        return std::ranges::any_of(earlier.ports, [&](const PublishedPort& listening) {
+          return listening.overlaps(port) &&
+                 (&container != &heir || !listening.shares_sockets(port));
+        });
+      };
+      if (std::ranges::any_of(ports, meets)) return true;
+    }
+  }
+  return false;
+}
+
+/// The proxies from which new ones take over.
+std::vector<ProxyProcess> predecessors(const Course& course) {
+  std::vector<ProxyProcess> predecessors;
+  for (const Network& network : course.to) {
+    for (const Container& container : network.containers) {
+      const Container* earlier = find_earlier(course.from, network, container).container;
+      if (earlier == nullptr || !earlier->proxy || earlier->proxy == container.proxy) continue;
+      if (plan_proxy(network, container).empty()) continue;
+      if (!is_in_the_way(course, *earlier, container)) predecessors.push_back(*earlier->proxy);
+    }
+  }
+  return predecessors;
+}
+
 Result<void> stop_proxies(Host& host, const Course& course) {
-  const std::vector<ProxyProcess> kept = processes(course.to);
+  std::vector<ProxyProcess> kept = processes(course.to);
+  std::ranges::copy(predecessors(course), std::back_inserter(kept));
   for (const ProxyProcess& process : processes(course.from)) {
     if (std::ranges::find(kept, process) != kept.end()) continue;
     if (auto stopped = host.stop_proxy(process); !stopped) return stopped;
@@ -128,20 +190,36 @@ Result<void> stop_proxies(Host& host, const Course& course) {
   return host.stop_other_proxies(kept);
 }
 
+bool drains(const Container& container, const ProxyProcess& proxy) {
+  return std::ranges::find(container.draining, proxy) != container.draining.end();
+}
+
 Result<void> start_proxies(Host& host, const Course& course, Notes& notes) {
   for (Network& network : course.to) {
     for (Container& container : network.containers) {
       const std::vector<Mapping> mappings = plan_proxy(network, container);
       if (mappings.empty()) continue;
-      if (container.proxy) {
-        if (course.extent == Extent::differences || host.is_running(*container.proxy)) continue;
+      const std::optional<ProxyProcess> present = std::exchange(container.proxy, std::nullopt);
+      if (present &&
+          (course.extent == Extent::differences || host.serves(*present, mappings.size()))) {
+        container.proxy = present;
+        continue;
+      }
+      if (present && !host.is_running(*present)) {
         notes.push_back(fmt::format("network {}: container {}: its proxy had ended; started anew",
                                     network.name, container.name));
       }
-      container.proxy.reset();
-      auto started = host.start_proxy(network, container, mappings);
+      const auto [home, earlier] = find_earlier(course.from, network, container);
+      Predecessor predecessor;
+      if (earlier != nullptr) predecessor = {earlier->proxy, plan_proxy(*home, *earlier)};
+      auto started = host.start_proxy(network, container, mappings, predecessor);
       if (!started) return std::unexpected(started.error());
       container.proxy = *started;
+      for (const std::optional<ProxyProcess>& old : {present, predecessor.process}) {
+        if (old && host.is_running(*old) && !drains(container, *old)) {
+          container.draining.push_back(*old);
+        }
+      }
     }
   }
   return {};
@@ -221,7 +299,7 @@ Result<void> undo(Host& host, State& state, const Networks& after, Networks befo
 
 Result<void> change(Host& host, State& state, Networks wanted, Extent extent, Notes& notes) {
   if (auto checked = host.check(state.networks, wanted); !checked) return checked;
-  prepare(state.networks, wanted);
+  prepare(host, state.networks, wanted);
   const Unfinished unfinished{without_those_equal(state.networks, wanted),
                               without_those_equal(wanted, state.networks)};
   const Networks before = state.networks;

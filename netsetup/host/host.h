@@ -4,6 +4,8 @@
 
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,6 +20,14 @@
 #include "proxy/mapping/mapping.h"
 
 namespace fairlead {
+
+/// What a container's new proxy takes the place of.
+struct Predecessor {
+  /// Nothing: there is none, or nobody knows which process it is.
+  std::optional<ProxyProcess> process;
+  /// What it may listen on.
+  std::vector<Mapping> mappings;
+};
 
 /// Every call is idempotent, and leaves nothing half-done that the opposite call would not remove.
 class Host {
@@ -47,12 +57,17 @@ class Host {
   virtual Result<void> remove_rules() = 0;
   virtual Result<void> forget_udp(std::span<const PublishedPort> ports) = 0;
 
-  /// Returns once it serves all of them.
+  /// Returns once it serves all of them. It takes over the sockets that the predecessor has of
+  /// them, which then listens no more and ends with its last connection; if it cannot start, the
+  /// predecessor goes on.
   virtual Result<ProxyProcess> start_proxy(const Network& network, const Container& container,
-                                           std::span<const Mapping> mappings) = 0;
+                                           std::span<const Mapping> mappings,
+                                           const Predecessor& predecessor) = 0;
   /// That it has ended already is no error. Returns once it has.
   virtual Result<void> stop_proxy(const ProxyProcess& process) = 0;
   virtual bool is_running(const ProxyProcess& process) = 0;
+  /// Whether it runs and has not handed over. `mappings` is how many it has.
+  virtual bool serves(const ProxyProcess& process, std::size_t mappings) = 0;
   /// Stops every proxy that was started for this state directory, but these: one whose start was
   /// cut short is in no record.
   virtual Result<void> stop_other_proxies(std::span<const ProxyProcess> known) = 0;

@@ -8,10 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
+#include <system_error>
 
 #include "netsetup/firewall/conntrack.h"
 #include "netsetup/links/host_routes.h"
 #include "netsetup/proxies/port_probe.h"
+#include "netsetup/proxies/proxy_counters.h"
 #include "netsetup/proxies/proxy_process.h"
 
 namespace fairlead {
@@ -181,14 +184,23 @@ Result<void> KernelHost::forget_udp(std::span<const PublishedPort> ports) {
 }
 
 Result<ProxyProcess> KernelHost::start_proxy(const Network& network, const Container& container,
-                                             std::span<const Mapping> mappings) {
+                                             std::span<const Mapping> mappings,
+                                             const Predecessor& predecessor) {
   const auto program = proxy_program();
   if (!program) return std::unexpected(program.error());
   const ProxyLaunch launch{.program = *program,
                            .state_directory = directory_.path(),
                            .log = directory_.log_path(network, container),
-                           .metrics_directory = directory_.metrics_directory()};
-  auto started = fairlead::start_proxy(launch, mappings);
+                           .metrics_directory = directory_.metrics_directory(),
+                           .handover = directory_.handover_path(container)};
+  // One that an earlier version has started hands nothing over.
+  std::error_code code;
+  if (predecessor.process && !std::filesystem::is_socket(launch.handover, code)) {
+    if (auto stopped = stop_proxy(*predecessor.process); !stopped) {
+      return std::unexpected(stopped.error());
+    }
+  }
+  auto started = fairlead::start_proxy(launch, mappings, predecessor.mappings);
   if (started) return started;
   return failed(fmt::format("network {}: container {}: fairlead-proxy: {}", network.name,
                             container.name, started.error().message));
@@ -199,6 +211,10 @@ Result<void> KernelHost::stop_proxy(const ProxyProcess& process) {
 }
 
 bool KernelHost::is_running(const ProxyProcess& process) { return fairlead::is_running(process); }
+
+bool KernelHost::serves(const ProxyProcess& process, std::size_t mappings) {
+  return is_running(process) && !has_handed_over({directory_.metrics_path(process), mappings});
+}
 
 Result<void> KernelHost::stop_other_proxies(std::span<const ProxyProcess> known) {
   for (const ProxyProcess& process : find_proxies(directory_.path())) {

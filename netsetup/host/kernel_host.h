@@ -31,9 +31,9 @@ class KernelHost final : public Host {
   Links& links() { return links_; }
   /// Null before choose_backend().
   Firewall* firewall() { return firewall_.get(); }
-  /// What start_proxy() would run, and where it would have its socket.
+  /// What start_proxy() would run, and where it would have its sockets.
   Result<std::string> proxy_program();
-  std::string metrics_directory() const { return directory_.metrics_directory(); }
+  const StateDirectory& directory() const { return directory_; }
 
   Result<void> check(const Networks& from, const Networks& to) override;
   Result<void> change_link(const LinkChange& change) override;
@@ -49,9 +49,11 @@ class KernelHost final : public Host {
   Result<void> remove_rules() override;
   Result<void> forget_udp(std::span<const PublishedPort> ports) override;
   Result<ProxyProcess> start_proxy(const Network& network, const Container& container,
-                                   std::span<const Mapping> mappings) override;
+                                   std::span<const Mapping> mappings,
+                                   const Predecessor& predecessor) override;
   Result<void> stop_proxy(const ProxyProcess& process) override;
   bool is_running(const ProxyProcess& process) override;
+  bool serves(const ProxyProcess& process, std::size_t mappings) override;
   Result<void> stop_other_proxies(std::span<const ProxyProcess> known) override;
   Result<void> save_unfinished(const Unfinished& unfinished) override;
   Result<void> remove_unfinished() override;

@@ -16,6 +16,10 @@ Json texts(const std::vector<T>& values) {
   return list;
 }
 
+Json to_json(const ProxyProcess& proxy) {
+  return {{"pid", proxy.pid}, {"start_time", proxy.start_time}};
+}
+
 Json to_json(const Container& container) {
   Json json = {{"name", container.name},
                {"netns", container.netns},
@@ -25,9 +29,8 @@ Json to_json(const Container& container) {
   if (container.mac != MacAddress()) json["mac"] = container.mac.to_string();
   json["addresses"] = texts(container.addresses);
   json["ports"] = texts(container.ports);
-  if (container.proxy) {
-    json["proxy"] = {{"pid", container.proxy->pid}, {"start_time", container.proxy->start_time}};
-  }
+  if (container.proxy) json["proxy"] = to_json(*container.proxy);
+  for (const ProxyProcess& proxy : container.draining) json["draining"].push_back(to_json(proxy));
   return json;
 }
 
@@ -94,6 +97,12 @@ Result<Container> read_container(JsonReader& reader) {
     auto read = read_proxy(proxy);
     if (!read) return std::unexpected(read.error());
     container.proxy = *read;
+    return {};
+  });
+  reader.read_objects("draining", [&](JsonReader& proxy) -> Result<void> {
+    auto read = read_proxy(proxy);
+    if (!read) return std::unexpected(read.error());
+    container.draining.push_back(*read);
     return {};
   });
   if (auto finished = reader.finish(); !finished) return std::unexpected(finished.error());

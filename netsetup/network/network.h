@@ -90,6 +90,8 @@ struct Container {
   /// Sorted.
   std::vector<PublishedPort> ports;
   std::optional<ProxyProcess> proxy;
+  /// Those that served before and have handed over: each ends with its last connection.
+  std::vector<ProxyProcess> draining;
 
   std::optional<IpAddress> address(Family family) const {
     for (const IpAddress& candidate : addresses) {

@@ -73,6 +73,14 @@ bool PublishedPort::overlaps(const PublishedPort& other) const {
          host_addresses_overlap(host_ip, other.host_ip);
 }
 
+bool PublishedPort::shares_sockets(const PublishedPort& other) const {
+  const auto on_all = [](const std::optional<IpAddress>& ip) {
+    return !ip || ip->is_unspecified();
+  };
+  return protocol == other.protocol &&
+         (host_ip == other.host_ip || (on_all(host_ip) && on_all(other.host_ip)));
+}
+
 bool host_addresses_overlap(const std::optional<IpAddress>& a, const std::optional<IpAddress>& b) {
   if (!a || !b || *a == *b) return true;
   return a->family() == b->family() && (a->is_unspecified() || b->is_unspecified());

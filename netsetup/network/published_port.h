@@ -29,6 +29,8 @@ struct PublishedPort {
 
   /// Whether both take a packet to one same address and port.
   bool overlaps(const PublishedPort& other) const;
+  /// Whether the sockets of one can serve the other, as far as their ports are the same ones.
+  bool shares_sockets(const PublishedPort& other) const;
 
   auto operator<=>(const PublishedPort&) const = default;
 };

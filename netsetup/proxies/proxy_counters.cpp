@@ -162,4 +162,10 @@ std::vector<std::optional<MappingCounters>> ask_proxies(std::span<const ProxyQue
   return answers;
 }
 
+bool has_handed_over(const ProxyQuestion& question) {
+  Asking asked(question);
+  wait_for({&asked, 1});
+  return asked.socket() < 0 && !asked.answer();
+}
+
 }  // namespace fairlead

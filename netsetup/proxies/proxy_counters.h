@@ -49,4 +49,8 @@ inline constexpr std::chrono::milliseconds kAnswerPatience{500};
 /// patience.) Needs to be root, as the proxies' sockets are root's.
 std::vector<std::optional<MappingCounters>> ask_proxies(std::span<const ProxyQuestion> questions);
 
+/// Whether a proxy that runs has handed over: then it answers nobody any more. One that is only
+/// slow to answer has not.
+bool has_handed_over(const ProxyQuestion& question);
+
 }  // namespace fairlead

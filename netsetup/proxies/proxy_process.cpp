@@ -39,6 +39,8 @@ using Clock = std::chrono::steady_clock;
 /// Binding ten thousand ports takes a fraction of a second; a machine may be busy.
 constexpr std::chrono::seconds kStartPatience{30};
 constexpr std::chrono::seconds kStopPatience{5};
+/// What fairlead-proxy takes at most, a day: a connection should not end because of another port.
+constexpr const char* kDrainSeconds = "86400";
 constexpr off_t kLogLimitBytes = off_t{1} << 20;
 constexpr std::string_view kStateVariable = "FAIRLEAD_NET_STATE";
 /// What a service manager may have given us, and is not the proxy's.
@@ -190,11 +192,13 @@ class SpawnSettings {
 /// have been opened. Without CAP_SYS_RESOURCE the limit stays as it is.
 class RoomForPorts {
  public:
-  explicit RoomForPorts(std::span<const Mapping> mappings) {
+  RoomForPorts(std::span<const Mapping> mappings, std::span<const Mapping> taken_over) {
     ::getrlimit(RLIMIT_NOFILE, &before_);
     rlimit raised = before_;
-    for (const Mapping& mapping : mappings) {
-      raised.rlim_max += (mapping.host_ip ? 1U : 2U) * rlim_t{mapping.host_ports.size()};
+    for (const std::span<const Mapping> ports : {mappings, taken_over}) {
+      for (const Mapping& mapping : ports) {
+        raised.rlim_max += (mapping.host_ip ? 1U : 2U) * rlim_t{mapping.host_ports.size()};
+      }
     }
     ::setrlimit(RLIMIT_NOFILE, &raised);
   }
@@ -206,16 +210,21 @@ class RoomForPorts {
   rlimit before_{};
 };
 
-/// What the proxy has written since `offset`, less what every error begins with.
+/// The error that the proxy has written since `offset`. The one before it writes there, too, and
+/// has its say about a handover that failed.
 std::string last_words(const std::string& path, off_t offset) {
   const auto log = read_file(path);
   if (!log) return log.error().message;
   std::string text = log->substr(std::min(log->size(), static_cast<std::size_t>(offset)));
   if (text.ends_with('\n')) text.pop_back();
-  std::string last = text.substr(text.rfind('\n') + 1);
-  constexpr std::string_view kPrefix = "fairlead-proxy: ";
-  if (last.starts_with(kPrefix)) last.erase(0, kPrefix.size());
-  return last.empty() ? "it ended without a word" : last;
+  constexpr std::string_view kPrefix = "\nfairlead-proxy: ";
+  const std::size_t error = ("\n" + text).rfind(kPrefix);
+  if (error == std::string::npos) {
+    const std::string last = text.substr(text.rfind('\n') + 1);
+    return last.empty() ? "it ended without a word" : last;
+  }
+  text.erase(0, error + kPrefix.size() - 1);
+  return text.substr(0, text.find('\n'));
 }
 
 /// True: it serves. False: it has ended, or does not say anything.
@@ -242,8 +251,11 @@ bool wait_until_ready(const NotifySocket& socket, const FileDescriptor& pidfd) {
 }  // namespace
 
 std::vector<std::string> proxy_arguments(const std::string& metrics_directory,
+                                         const std::string& handover,
                                          std::span<const Mapping> mappings) {
-  std::vector<std::string> arguments = {"--metrics", "unix:" + metrics_directory + "/"};
+  std::vector<std::string> arguments = {"--metrics",        "unix:" + metrics_directory + "/",
+                                        "--handover",       handover,
+                                        "--handover-drain", kDrainSeconds};
   for (const Mapping& mapping : mappings) {
     arguments.emplace_back("-p");
     arguments.push_back(mapping.to_string());
@@ -251,7 +263,8 @@ std::vector<std::string> proxy_arguments(const std::string& metrics_directory,
   return arguments;
 }
 
-Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings) {
+Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings,
+                                 std::span<const Mapping> taken_over) {
   const auto socket = open_notify_socket();
   if (!socket) return std::unexpected(socket.error());
   const auto log = open_log(launch.log);
@@ -259,14 +272,15 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
   const off_t log_start = ::lseek(log->get(), 0, SEEK_END);
 
   std::vector<std::string> arguments = {launch.program};
-  for (std::string& argument : proxy_arguments(launch.metrics_directory, mappings)) {
+  for (std::string& argument :
+       proxy_arguments(launch.metrics_directory, launch.handover, mappings)) {
     arguments.push_back(std::move(argument));
   }
   std::vector<std::string> environment = proxy_environment(launch, socket->name);
   SpawnSettings settings;
   settings.detach(*log);
   ProxyProcess process;
-  const RoomForPorts room(mappings);
+  const RoomForPorts room(mappings, taken_over);
   const int error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
                                    pointers(environment).data());
   if (error != 0) return failed("start " + launch.program, error);
@@ -295,7 +309,7 @@ Result<void> stop_proxy(const ProxyProcess& process) {
     // Want of a descriptor does not mean that it has ended.
     return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
   }
-  for (const int signal : {SIGTERM, SIGKILL}) {
+  for (const int signal : {SIGINT, SIGKILL}) {
     if (::pidfd_send_signal(pidfd.get(), signal, nullptr, 0) != 0 && errno != ESRCH) {
       return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
     }

@@ -16,6 +16,7 @@
 #include "netsetup/network/document.h"
 #include "netsetup/network/json_reader.h"
 #include "netsetup/state/text_file.h"
+#include "proxy/process/socket_file.h"
 
 namespace fairlead {
 namespace {
@@ -77,8 +78,12 @@ std::string StateDirectory::metrics_path(const ProxyProcess& proxy) const {
   return fmt::format("{}/{}.sock", metrics_directory(), proxy.pid);
 }
 
+std::string StateDirectory::handover_path(const Container& container) const {
+  return fmt::format("{}/proxies/{}", path_, container.host_ifname);
+}
+
 Result<void> StateDirectory::lock(std::string_view command) {
-  for (const char* directory : {"/networks", "/log", "/metrics"}) {
+  for (const char* directory : {"/networks", "/log", "/metrics", "/proxies"}) {
     if (auto made = make_directories(path_ + directory); !made) return made;
   }
   const std::string path = path_ + "/lock";
@@ -181,16 +186,20 @@ Result<void> StateDirectory::remove_sockets_but_of(const Networks& networks) con
   std::set<std::string> kept;
   for (const Network& network : networks) {
     for (const Container& container : network.containers) {
-      if (container.proxy) kept.insert(metrics_path(*container.proxy));
+      if (!container.proxy) continue;
+      const std::string handover = handover_path(container);
+      kept.insert({metrics_path(*container.proxy), handover, SocketFile::displaced_path(handover)});
     }
   }
-  std::error_code code;
   std::vector<std::string> left;
-  for (fs::directory_iterator entry(metrics_directory(), code), end; !code && entry != end;
-       entry.increment(code)) {
-    if (!kept.contains(entry->path().string())) left.push_back(entry->path().string());
+  for (const std::string& directory : {metrics_directory(), path_ + "/proxies"}) {
+    std::error_code code;
+    for (fs::directory_iterator entry(directory, code), end; !code && entry != end;
+         entry.increment(code)) {
+      if (!kept.contains(entry->path().string())) left.push_back(entry->path().string());
+    }
+    if (code) return failed("read " + directory, code.value());
   }
-  if (code) return failed("read " + metrics_directory(), code.value());
   for (const std::string& path : left) {
     if (auto removed = remove_file(path); !removed) return removed;
   }

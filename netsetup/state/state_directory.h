@@ -5,6 +5,8 @@
 //   unfinished.json             the change that is under way; there when a run was killed in it
 //   log/NETWORK:CONTAINER.log   what the proxy of a container says
 //   metrics/PID.sock            where a proxy serves what it has counted
+//   proxies/LINK                where the proxy of the container with that link on the host hands
+//                               over to the next
 //   lock                        held by the one writer there may be; says who that is
 //
 // Every file is written beside its place and renamed, so that whoever reads, or comes after a
@@ -41,6 +43,8 @@ class StateDirectory {
   /// Where the proxies serve their metrics, and where that one does.
   std::string metrics_directory() const { return path_ + "/metrics"; }
   std::string metrics_path(const ProxyProcess& proxy) const;
+  /// Where the proxy of a container hands over to the next.
+  std::string handover_path(const Container& container) const;
 
   /// Makes the directory where it is missing, and becomes its one writer until the end of this
   /// process. `command` is what others are told. Error: another one still is after kLockPatience,
@@ -68,7 +72,7 @@ class StateDirectory {
   };
 
   std::string network_path(std::string_view name) const;
-  /// One that was killed, or may not remove it as the user it is.
+  /// Of proxies that were killed, or may not remove them as the user they are.
   Result<void> remove_sockets_but_of(const Networks& networks) const;
   /// As network_text(). Ten thousand ports take 2 ms to write down, so it is done once.
   const std::string& text_of(const Network& network);

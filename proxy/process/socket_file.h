@@ -13,7 +13,7 @@
 namespace fairlead {
 
 /// Longest path: that of a UNIX socket (unix(7)), less what is added while a new one is made.
-inline constexpr std::size_t kSocketPathMax = 100;
+inline constexpr std::size_t kSocketPathMax = 103;
 
 class SocketFile {
  public:

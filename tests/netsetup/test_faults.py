@@ -53,6 +53,7 @@ def document(net):
     for network in there["networks"]:
         for container in network["containers"]:
             container.pop("proxy", None)
+            container.pop("draining", None)
     return there, sorted(links())
 
 

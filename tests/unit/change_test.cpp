@@ -18,15 +18,23 @@
 namespace fairlead {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 /// Thrown where a run is killed.
 struct Killed {};
 
 /// What a step is made to do.
 enum class Trouble : std::uint8_t { fails, killed_before, killed_after };
+
+struct ScriptedProxy {
+  std::string link;
+  std::vector<Mapping> mappings;
+  bool drains = false;
+};
 
 /// A host in memory.
 class ScriptedHost final : public Host {
@@ -36,7 +44,7 @@ class ScriptedHost final : public Host {
   std::map<std::string, std::string> links;
   std::map<std::string, std::string> sysctls = {{"ip_forward", "0"}};
   std::optional<RuleSet> rules;
-  std::map<pid_t, std::vector<Mapping>> proxies;
+  std::map<pid_t, ScriptedProxy> proxies;
   std::set<std::string> lost_namespaces;
   bool has_backend = true;
   State saved;
@@ -111,13 +119,19 @@ class ScriptedHost final : public Host {
   }
 
   Result<ProxyProcess> start_proxy(const Network& /*network*/, const Container& container,
-                                   std::span<const Mapping> mappings) override {
+                                   std::span<const Mapping> mappings,
+                                   const Predecessor& predecessor) override {
     const pid_t pid = next_pid_++;
     auto started = step("start " + container.name, [&] {
-      for (const auto& [other, theirs] : proxies) {
-        EXPECT_FALSE(listens_with(theirs, mappings)) << "a port would be in use";
+      for (auto& [other, proxy] : proxies) {
+        if (proxy.drains) continue;
+        const bool same = proxy.link == container.host_ifname;
+        EXPECT_FALSE(is_in_the_way(proxy.mappings, mappings, same)) << "a port would be in use";
+        if (!same) continue;
+        EXPECT_EQ(predecessor.process.value_or(ProxyProcess{other, 0}).pid, other);
+        proxy.drains = true;
       }
-      proxies[pid].assign(mappings.begin(), mappings.end());
+      proxies[pid] = {container.host_ifname, {mappings.begin(), mappings.end()}};
     });
     if (!started) return std::unexpected(started.error());
     return ProxyProcess{.pid = pid, .start_time = 1};
@@ -129,6 +143,9 @@ class ScriptedHost final : public Host {
   }
 
   bool is_running(const ProxyProcess& process) override { return proxies.contains(process.pid); }
+  bool serves(const ProxyProcess& process, std::size_t /*mappings*/) override {
+    return is_running(process) && !proxies[process.pid].drains;
+  }
 
   Result<void> stop_other_proxies(std::span<const ProxyProcess> known) override {
     return step("stop others", [&] {
@@ -165,11 +182,18 @@ class ScriptedHost final : public Host {
   }
 
  private:
-  static bool listens_with(const std::vector<Mapping>& a, std::span<const Mapping> b) {
-    return std::ranges::any_of(a, [&](const Mapping& mapping) {
-      return std::ranges::any_of(b, [&](const Mapping& other) {
-        return mapping.protocol == other.protocol && mapping.host_ip == other.host_ip &&
-               mapping.host_ports.overlaps(other.host_ports);
+  /// `take_over`: sockets with one address and port are no obstacle.
+  static bool is_in_the_way(const std::vector<Mapping>& listening, std::span<const Mapping> wanted,
+                            bool take_over) {
+    const auto on_all = [](const Mapping& mapping) {
+      return !mapping.host_ip || mapping.host_ip->is_unspecified();
+    };
+    return std::ranges::any_of(listening, [&](const Mapping& mapping) {
+      return std::ranges::any_of(wanted, [&](const Mapping& other) {
+        return mapping.protocol == other.protocol &&
+               host_addresses_overlap(mapping.host_ip, other.host_ip) &&
+               mapping.host_ports.overlaps(other.host_ports) &&
+               !(take_over && on_all(mapping) == on_all(other));
       });
     });
   }
@@ -212,7 +236,14 @@ void expect_same(const ScriptedHost& host, const ScriptedHost& before, const std
       ++expected;
       const auto running = host.proxies.find(container.proxy->pid);
       ASSERT_NE(running, host.proxies.end()) << where;
-      EXPECT_EQ(running->second, mappings) << where;
+      EXPECT_EQ(running->second.mappings, mappings) << where;
+      EXPECT_FALSE(running->second.drains) << where;
+      for (const ProxyProcess& proxy : container.draining) {
+        const auto draining = host.proxies.find(proxy.pid);
+        if (draining == host.proxies.end()) continue;
+        ++expected;
+        EXPECT_TRUE(draining->second.drains) << where;
+      }
     }
   }
   EXPECT_EQ(host.proxies.size(), expected) << where;
@@ -220,7 +251,10 @@ void expect_same(const ScriptedHost& host, const ScriptedHost& before, const std
   Networks then = before.saved.networks;
   for (Networks* networks : {&now, &then}) {
     for (Network& network : *networks) {
-      for (Container& container : network.containers) container.proxy.reset();
+      for (Container& container : network.containers) {
+        container.proxy.reset();
+        container.draining.clear();
+      }
     }
   }
   EXPECT_EQ(now, then) << where;
@@ -247,6 +281,13 @@ std::vector<Transition> transitions() {
   alone[1].containers.pop_back();
   Networks unpublished = both;
   unpublished[1].containers[1].ports.clear();
+  Networks swapped = both;
+  std::swap(swapped[1].containers[0].ports, swapped[1].containers[1].ports);
+  Networks on_all = both;
+  std::vector<PublishedPort>& ports = on_all[1].containers[0].ports;
+  *std::ranges::find(ports, PublishedPort::parse("127.0.0.1:8081:81/tcp").value()) =
+      PublishedPort::parse("8081:81/tcp").value();
+  std::ranges::sort(ports);
   return {{"everything is made", {}, both},
           {"everything goes", both, {}},
           {"another mode", both, proxied},
@@ -259,7 +300,10 @@ std::vector<Transition> transitions() {
           {"a container goes", unpublished, alone},
           {"its first ports come", unpublished, both},
           {"its last ports go", both, unpublished},
-          {"from kernel to proxy", sample_networks(Mode::dnat), proxied}};
+          {"from kernel to proxy", sample_networks(Mode::dnat), proxied},
+          {"from proxy to kernel", proxied, sample_networks(Mode::dnat)},
+          {"ports go to another container", both, swapped},
+          {"a port comes on all addresses", both, on_all}};
 }
 
 /// A host that has been brought to `networks`.
@@ -376,6 +420,50 @@ TEST(Change, ProxiesThatHaveNothingToDoWithItKeepRunning) {
   ASSERT_TRUE(change(host, state, to, Extent::differences, notes));
   EXPECT_EQ(state.networks[1].containers[1].proxy, c2);
   EXPECT_NE(state.networks[1].containers[0].proxy, c1);
+}
+
+TEST(Change, ANewProxyTakesOverFromTheOldOneWhichDrains) {
+  State state;
+  Networks to = sample_networks(Mode::both);
+  ScriptedHost host = host_at(to, state);
+  Container& c1 = to[1].containers[0];
+  const auto now = [&]() -> const Container& { return state.networks[1].containers[0]; };
+  const ProxyProcess first = *now().proxy;
+  c1.ports.resize(2);
+  Notes notes;
+  ASSERT_TRUE(change(host, state, to, Extent::differences, notes));
+  const ProxyProcess second = *now().proxy;
+  EXPECT_THAT(now().draining, ElementsAre(first));
+  c1.ports.resize(1);
+  ASSERT_TRUE(change(host, state, to, Extent::differences, notes));
+  EXPECT_THAT(now().draining, ElementsAre(first, second));
+  EXPECT_THAT(host.steps, Not(Contains("stop")));
+
+  // Reloading ends none of them, and who has ended is forgotten with the next change.
+  host.proxies.erase(first.pid);
+  ASSERT_TRUE(change(host, state, state.networks, Extent::everything, notes));
+  EXPECT_THAT(now().draining, ElementsAre(second));
+  EXPECT_TRUE(host.is_running(second));
+
+  // With the last port all of them end.
+  c1.ports.clear();
+  ASSERT_TRUE(change(host, state, to, Extent::differences, notes));
+  EXPECT_THAT(now().draining, IsEmpty());
+  EXPECT_EQ(host.proxies.size(), 1U);
+}
+
+TEST(Change, AProxyThatHoldsWhatAnotherOneIsToOpenEndsFirst) {
+  for (const Transition& transition : transitions()) {
+    State state;
+    ScriptedHost host = host_at(transition.from, state);
+    Notes notes;
+    ASSERT_TRUE(change(host, state, transition.to, Extent::differences, notes));
+    const bool in_the_way = transition.name == "ports go to another container" ||
+                            transition.name == "a port comes on all addresses";
+    if (!in_the_way) continue;
+    EXPECT_THAT(host.steps, Contains("stop")) << transition.name;
+    EXPECT_THAT(state.networks[1].containers[0].draining, IsEmpty()) << transition.name;
+  }
 }
 
 TEST(Change, GoesFromTheLinksToWhatLeadsToThemAndBack) {

@@ -26,6 +26,7 @@ TEST(Document, WritesEverythingAndReadsItBack) {
     networks[1].forwarding = Forwarding::interface;
     networks[1].containers[0].netns_inode = 4026532247;
     networks[1].containers[0].proxy = ProxyProcess{.pid = 17, .start_time = 123456789012345};
+    networks[1].containers[0].draining = {{.pid = 15, .start_time = 1}, {.pid = 16}};
     EXPECT_EQ(parse_networks(networks_text(networks), "x").value(), networks);
     EXPECT_EQ(parse_network(network_text(networks[1]), "x").value(), networks[1]);
   }

@@ -4,8 +4,10 @@
 #include <string>
 
 #include "netsetup/command/command_line.h"
+#include "netsetup/network/interface_names.h"
 #include "netsetup/state/state_directory.h"
 #include "proxy/metrics/metrics_address.h"
+#include "proxy/process/socket_file.h"
 
 namespace fairlead {
 namespace {
@@ -158,9 +160,11 @@ TEST(NetCommandLine, AStateDirectoryHasRoomForTheSocketsOfProxies) {
   const std::string longer = longest + "x";
   EXPECT_THAT(refusal({"status", "--state-dir", longer.c_str()}),
               HasSubstr("accepted: an absolute path, 79 bytes long at most"));
-  // --metrics unix:DIRECTORY/ of fairlead-proxy takes no longer one.
   EXPECT_TRUE(MetricsAddress::parse("unix:" + longest + "/metrics/"));
-  EXPECT_FALSE(MetricsAddress::parse("unix:" + longest + "x/metrics/"));
+  // --handover of fairlead-proxy takes no longer one.
+  Container container;
+  container.host_ifname = std::string(kInterfaceNameLimit, 'x');
+  EXPECT_EQ(StateDirectory(longest).handover_path(container).size(), kSocketPathMax);
 }
 
 TEST(NetCommandLine, HelpNamesEveryCommandAndOption) {

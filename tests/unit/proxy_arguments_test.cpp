@@ -13,9 +13,11 @@ TEST(ProxyArguments, HaveEachMappingAsItWasPublished) {
        {"81:10.0.0.2:1081", "80:10.0.0.2:1080", "[::1]:82-89:10.0.0.2:1082-1089/udp"}) {
     mappings.push_back(Mapping::parse(text).value());
   }
-  EXPECT_EQ(proxy_arguments("/run/fairlead/metrics", mappings),
-            (Words{"--metrics", "unix:/run/fairlead/metrics/", "-p", "81:10.0.0.2:1081/tcp", "-p",
-                   "80:10.0.0.2:1080/tcp", "-p", "[::1]:82-89:10.0.0.2:1082-1089/udp"}));
+  EXPECT_EQ(proxy_arguments("/run/fairlead/metrics", "/run/fairlead/proxies/flv-c1", mappings),
+            (Words{"--metrics", "unix:/run/fairlead/metrics/", "--handover",
+                   "/run/fairlead/proxies/flv-c1", "--handover-drain", "86400", "-p",
+                   "81:10.0.0.2:1081/tcp", "-p", "80:10.0.0.2:1080/tcp", "-p",
+                   "[::1]:82-89:10.0.0.2:1082-1089/udp"}));
 }
 
 }  // namespace

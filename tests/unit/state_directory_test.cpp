@@ -72,15 +72,22 @@ TEST_F(StateDirectoryTest, SocketsOfProxiesThatAreGoneAreRemoved) {
   Container& container = networks[1].containers.front();
   container.proxy = {.pid = 17, .start_time = 1};
   const std::string own = directory.metrics_path(*container.proxy);
-  for (const std::string& path :
-       {own, path_ + "/metrics/18.sock", path_ + "/metrics/18.sock.new"}) {
+  const std::string handover = directory.handover_path(container);
+  for (const std::string& path : {own, path_ + "/metrics/18.sock", path_ + "/metrics/18.sock.new",
+                                  handover, handover + ".new", path_ + "/proxies/flv-gone"}) {
     ASSERT_TRUE(replace_file(path, ""));
   }
   ASSERT_TRUE(directory.save_networks({}, networks));
-  EXPECT_TRUE(fs::exists(own));
-  EXPECT_EQ(std::distance(fs::directory_iterator(path_ + "/metrics"), fs::directory_iterator()), 1);
+  // By which the proxy is found that a killed one was about to take over from.
+  for (const std::string& path : {own, handover, handover + ".new"}) EXPECT_TRUE(fs::exists(path));
+  const auto count = [&](const char* name) {
+    return std::distance(fs::directory_iterator(path_ + name), fs::directory_iterator());
+  };
+  EXPECT_EQ(count("/metrics"), 1);
+  EXPECT_EQ(count("/proxies"), 2);
   ASSERT_TRUE(directory.save_networks(networks, {}));
-  EXPECT_TRUE(fs::is_empty(path_ + "/metrics"));
+  EXPECT_EQ(count("/metrics"), 0);
+  EXPECT_EQ(count("/proxies"), 0);
 }
 
 }  // namespace
