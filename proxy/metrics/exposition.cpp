@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <iterator>
 #include <vector>
 
@@ -30,41 +29,37 @@ struct MetricFamily {
   std::span<const Sample> samples;
 };
 
-constexpr std::array kAccepted = {Sample{{}, &Counters::connections_accepted, Of::connections}};
-constexpr std::array kOpen = {Sample{{}, &Counters::connections_open, Of::connections}};
-constexpr std::array kSessionsOpened = {Sample{{}, &Counters::sessions_opened, Of::datagrams}};
-constexpr std::array kSessionsOpen = {Sample{{}, &Counters::sessions_open, Of::datagrams}};
-constexpr std::array kBytes = {Sample{"to_container", &Counters::bytes_to_container, Of::all},
-                               Sample{"to_client", &Counters::bytes_to_client, Of::all}};
-constexpr std::array kDatagrams = {
-    Sample{"to_container", &Counters::datagrams_to_container, Of::datagrams},
-    Sample{"to_client", &Counters::datagrams_to_client, Of::datagrams}};
-constexpr std::array kErrors = {
-    Sample{"connection_refused", &Counters::connections_refused, Of::connections},
-    Sample{"connection_reset", &Counters::connections_reset, Of::connections},
-    Sample{"connection_timed_out", &Counters::connections_timed_out, Of::connections},
-    Sample{"proxy_header", &Counters::proxy_headers_refused, Of::all},
-    Sample{"accept_pause", &Counters::accept_pauses, Of::connections},
-    Sample{"client_over_limit", &Counters::clients_over_limit, Of::connections},
-    Sample{"client_denied", &Counters::clients_denied, Of::all},
-    Sample{"session_evicted", &Counters::sessions_evicted, Of::datagrams},
-    Sample{"datagram_dropped", &Counters::datagrams_dropped, Of::datagrams}};
+constexpr Sample kAccepted[] = {{{}, &Counters::connections_accepted, Of::connections}};
+constexpr Sample kOpen[] = {{{}, &Counters::connections_open, Of::connections}};
+constexpr Sample kSessionsOpened[] = {{{}, &Counters::sessions_opened, Of::datagrams}};
+constexpr Sample kSessionsOpen[] = {{{}, &Counters::sessions_open, Of::datagrams}};
+constexpr Sample kBytes[] = {{"to_container", &Counters::bytes_to_container, Of::all},
+                             {"to_client", &Counters::bytes_to_client, Of::all}};
+constexpr Sample kDatagrams[] = {{"to_container", &Counters::datagrams_to_container, Of::datagrams},
+                                 {"to_client", &Counters::datagrams_to_client, Of::datagrams}};
+constexpr Sample kErrors[] = {
+    {"connection_refused", &Counters::connections_refused, Of::connections},
+    {"connection_reset", &Counters::connections_reset, Of::connections},
+    {"connection_timed_out", &Counters::connections_timed_out, Of::connections},
+    {"proxy_header", &Counters::proxy_headers_refused, Of::all},
+    {"accept_pause", &Counters::accept_pauses, Of::connections},
+    {"client_over_limit", &Counters::clients_over_limit, Of::connections},
+    {"client_denied", &Counters::clients_denied, Of::all},
+    {"session_evicted", &Counters::sessions_evicted, Of::datagrams},
+    {"datagram_dropped", &Counters::datagrams_dropped, Of::datagrams}};
 
-constexpr std::array kFamilies = {
-    MetricFamily{"fairlead_connections_accepted_total", "counter",
-                 "TCP and SCTP connections of clients that were relayed.", "", kAccepted},
-    MetricFamily{"fairlead_connections_open", "gauge", "TCP and SCTP connections that are open.",
-                 "", kOpen},
-    MetricFamily{"fairlead_udp_sessions_opened_total", "counter", "UDP sessions that were opened.",
-                 "", kSessionsOpened},
-    MetricFamily{"fairlead_udp_sessions_open", "gauge", "UDP sessions that are open.", "",
-                 kSessionsOpen},
-    MetricFamily{"fairlead_bytes_total", "counter", "Payload that was relayed.", "direction",
-                 kBytes},
-    MetricFamily{"fairlead_datagrams_total", "counter", "Datagrams that were relayed.", "direction",
-                 kDatagrams},
-    MetricFamily{"fairlead_errors_total", "counter",
-                 "What could not be relayed, or ended early, by kind.", "kind", kErrors},
+constexpr MetricFamily kFamilies[] = {
+    {"fairlead_connections_accepted_total", "counter",
+     "TCP and SCTP connections of clients that were relayed.", "", kAccepted},
+    {"fairlead_connections_open", "gauge", "TCP and SCTP connections that are open.", "", kOpen},
+    {"fairlead_udp_sessions_opened_total", "counter", "UDP sessions that were opened.", "",
+     kSessionsOpened},
+    {"fairlead_udp_sessions_open", "gauge", "UDP sessions that are open.", "", kSessionsOpen},
+    {"fairlead_bytes_total", "counter", "Payload that was relayed.", "direction", kBytes},
+    {"fairlead_datagrams_total", "counter", "Datagrams that were relayed.", "direction",
+     kDatagrams},
+    {"fairlead_errors_total", "counter", "What could not be relayed, or ended early, by kind.",
+     "kind", kErrors},
 };
 
 bool has(const Mapping& mapping, Of of) {

@@ -201,105 +201,105 @@ Result<void> set_log_format(Options& options, std::string_view value) {
   return set_word(options.log_format, value, kWords);
 }
 
-constexpr std::array kDefinitions = {
-    OptionDefinition{kPublishOption, 'p', "Published ports", "MAPPING",
-                     "publish a port or a range of ports, as "
-                     "[HOST-IP:]PORT[-END]:CONTAINER-IP:PORT[-END][/PROTOCOL] with PROTOCOL tcp, "
-                     "udp or sctp (default: tcp) and IPv6 addresses in brackets. Without HOST-IP: "
-                     "on all addresses of this host, IPv4 and IPv6. May be given any number of "
-                     "times",
-                     set_publish},
-    OptionDefinition{"engine", 0, "Relay", "ENGINE",
-                     "auto, io_uring or epoll; auto takes io_uring where the kernel lets it "
-                     "(default: auto)",
-                     set_engine},
-    OptionDefinition{"relay", 0, "Relay", "WAY",
-                     "how TCP bytes are moved: auto, copy or splice (default: auto)", set_relay},
-    OptionDefinition{"workers", 0, "Relay", "N",
-                     "threads that TCP connections may keep busy; one, until they are more than it "
-                     "can serve (default: one for each processor it may run on)",
-                     set_workers},
-    OptionDefinition{"connect-timeout", 0, "Relay", "SECONDS",
-                     "how long to wait for a container to accept a connection; 0: as long as the "
-                     "kernel does, about two minutes (default: 0)",
-                     set_connect_timeout},
-    OptionDefinition{"udp-timeout", 0, "Relay", "SECONDS",
-                     "end a UDP session when neither side has sent for so long (default: 90)",
-                     set_udp_timeout},
-    OptionDefinition{"idle-timeout", 0, "Relay", "SECONDS",
-                     "end a TCP or SCTP connection over which nothing has passed for so long; 0: "
-                     "never (default: 0)",
-                     set_idle_timeout},
-    OptionDefinition{"half-closed-timeout", 0, "Relay", "SECONDS",
-                     "the same for a TCP connection of which one side has finished sending; 0: "
-                     "--idle-timeout is for it, too (default: 0)",
-                     set_half_closed_timeout},
-    OptionDefinition{"container-netns", 0, "Dial", "NETNS",
-                     "dial from inside the container's network namespace, over its own loopback: "
-                     "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
-                     "the namespace that has the container's address (default: dial from the host)",
-                     set_container_netns},
-    OptionDefinition{"source", 0, "Dial", "ADDRESS",
-                     "what the service sees as its client's address when --container-netns is "
-                     "given: gateway, client or container (default: gateway)",
-                     set_source},
-    OptionDefinition{"proxy-protocol", 0, "Addresses", "VERSION",
-                     "tell containers who the client is, in a PROXY protocol header: none, v1 "
-                     "(TCP) or v2 (TCP, and before each UDP datagram) (default: none)",
-                     set_proxy_protocol},
-    OptionDefinition{"accept-proxy-protocol", 0, "Addresses", "CIDR[,CIDR]...",
-                     "TCP connections and UDP datagrams from these addresses are those of front "
-                     "ends and begin with a PROXY protocol header, datagrams with one of v2, that "
-                     "tells who the client is. May be given any number of times",
-                     set_accept_proxy_protocol},
-    OptionDefinition{"allow", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
-                     "serve these clients and no others, on all ports or on some of this host, as "
-                     "in 8000-8099/tcp=10.0.0.0/8. The longest prefix decides between this and "
-                     "--deny. May be given any number of times",
-                     set_allow},
-    OptionDefinition{"deny", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
-                     "do not serve these clients: reset their connections, drop their datagrams. "
-                     "May be given any number of times",
-                     set_deny},
-    OptionDefinition{"max-connections", 0, "Limits", "N",
-                     "TCP and SCTP connections at a time; further clients wait to be accepted "
-                     "(default: what the limit of open files allows)",
-                     set_max_connections},
-    OptionDefinition{"max-connections-per-client", 0, "Limits", "N",
-                     "TCP and SCTP connections of one IPv4 address or one IPv6 /64 at a time; "
-                     "further ones are reset; 0: no limit (default: 0)",
-                     set_max_connections_per_client},
-    OptionDefinition{"max-udp-sessions", 0, "Limits", "N",
-                     "UDP sessions at a time; a further one takes the place of the least recently "
-                     "used (default: what the limit of open files allows)",
-                     set_max_udp_sessions},
-    OptionDefinition{"drain", 0, "Replacement", "SECONDS",
-                     "on SIGTERM and after a handover accept no more clients and let connections "
-                     "go on for so long; SIGINT and a second SIGTERM end at once. For proxies run "
-                     "by hand (default: 0)",
-                     set_drain},
-    OptionDefinition{"handover-drain", 0, "Replacement", "SECONDS",
-                     "the same after a handover alone; then SIGTERM ends at once, too (default: as "
-                     "--drain)",
-                     set_handover_drain},
-    OptionDefinition{"handover", 0, "Replacement", "PATH",
-                     "take over the listening sockets of the proxy that was started with the same "
-                     "path, which then drains, and hand them over to the next in the same way. For "
-                     "proxies run by hand (default: none)",
-                     set_handover},
-    OptionDefinition{"user", 0, "Isolation", "USER[:GROUP]",
-                     "serve as this user, once the ports are bound: names of /etc/passwd and "
-                     "/etc/group, or numbers (default: the user that starts the proxy)",
-                     set_user},
-    OptionDefinition{"metrics", 0, "Metrics", "ADDRESS",
-                     "serve the counters of each mapping to Prometheus, as /metrics at ADDR:PORT, "
-                     "unix:PATH or unix:DIRECTORY/, where each process has a socket PID.sock "
-                     "(default: none)",
-                     set_metrics},
-    OptionDefinition{"log-level", 0, "Log", "LEVEL",
-                     "trace, debug, info, warn, error or off (default: info)", set_log_level},
-    OptionDefinition{"log-format", 0, "Log", "FORMAT", "text or json (default: text)",
-                     set_log_format},
+// Not a std::array whose type is deduced: GCC 12 puts those where they could be written, and with
+// them go pages that idle proxies would share.
+constexpr OptionDefinition kDefinitions[] = {
+    {kPublishOption, 'p', "Published ports", "MAPPING",
+     "publish a port or a range of ports, as "
+     "[HOST-IP:]PORT[-END]:CONTAINER-IP:PORT[-END][/PROTOCOL] with PROTOCOL tcp, "
+     "udp or sctp (default: tcp) and IPv6 addresses in brackets. Without HOST-IP: "
+     "on all addresses of this host, IPv4 and IPv6. May be given any number of "
+     "times",
+     set_publish},
+    {"engine", 0, "Relay", "ENGINE",
+     "auto, io_uring or epoll; auto takes io_uring where the kernel lets it "
+     "(default: auto)",
+     set_engine},
+    {"relay", 0, "Relay", "WAY", "how TCP bytes are moved: auto, copy or splice (default: auto)",
+     set_relay},
+    {"workers", 0, "Relay", "N",
+     "threads that TCP connections may keep busy; one, until they are more than it "
+     "can serve (default: one for each processor it may run on)",
+     set_workers},
+    {"connect-timeout", 0, "Relay", "SECONDS",
+     "how long to wait for a container to accept a connection; 0: as long as the "
+     "kernel does, about two minutes (default: 0)",
+     set_connect_timeout},
+    {"udp-timeout", 0, "Relay", "SECONDS",
+     "end a UDP session when neither side has sent for so long (default: 90)", set_udp_timeout},
+    {"idle-timeout", 0, "Relay", "SECONDS",
+     "end a TCP or SCTP connection over which nothing has passed for so long; 0: "
+     "never (default: 0)",
+     set_idle_timeout},
+    {"half-closed-timeout", 0, "Relay", "SECONDS",
+     "the same for a TCP connection of which one side has finished sending; 0: "
+     "--idle-timeout is for it, too (default: 0)",
+     set_half_closed_timeout},
+    {"container-netns", 0, "Dial", "NETNS",
+     "dial from inside the container's network namespace, over its own loopback: "
+     "an absolute path, pid:N, name:NAME (of `ip netns`), or auto, which looks for "
+     "the namespace that has the container's address (default: dial from the host)",
+     set_container_netns},
+    {"source", 0, "Dial", "ADDRESS",
+     "what the service sees as its client's address when --container-netns is "
+     "given: gateway, client or container (default: gateway)",
+     set_source},
+    {"proxy-protocol", 0, "Addresses", "VERSION",
+     "tell containers who the client is, in a PROXY protocol header: none, v1 "
+     "(TCP) or v2 (TCP, and before each UDP datagram) (default: none)",
+     set_proxy_protocol},
+    {"accept-proxy-protocol", 0, "Addresses", "CIDR[,CIDR]...",
+     "TCP connections and UDP datagrams from these addresses are those of front "
+     "ends and begin with a PROXY protocol header, datagrams with one of v2, that "
+     "tells who the client is. May be given any number of times",
+     set_accept_proxy_protocol},
+    {"allow", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
+     "serve these clients and no others, on all ports or on some of this host, as "
+     "in 8000-8099/tcp=10.0.0.0/8. The longest prefix decides between this and "
+     "--deny. May be given any number of times",
+     set_allow},
+    {"deny", 0, "Limits", "[PORTS=]CIDR[,CIDR]...",
+     "do not serve these clients: reset their connections, drop their datagrams. "
+     "May be given any number of times",
+     set_deny},
+    {"max-connections", 0, "Limits", "N",
+     "TCP and SCTP connections at a time; further clients wait to be accepted "
+     "(default: what the limit of open files allows)",
+     set_max_connections},
+    {"max-connections-per-client", 0, "Limits", "N",
+     "TCP and SCTP connections of one IPv4 address or one IPv6 /64 at a time; "
+     "further ones are reset; 0: no limit (default: 0)",
+     set_max_connections_per_client},
+    {"max-udp-sessions", 0, "Limits", "N",
+     "UDP sessions at a time; a further one takes the place of the least recently "
+     "used (default: what the limit of open files allows)",
+     set_max_udp_sessions},
+    {"drain", 0, "Replacement", "SECONDS",
+     "on SIGTERM and after a handover accept no more clients and let connections "
+     "go on for so long; SIGINT and a second SIGTERM end at once. For proxies run "
+     "by hand (default: 0)",
+     set_drain},
+    {"handover-drain", 0, "Replacement", "SECONDS",
+     "the same after a handover alone; then SIGTERM ends at once, too (default: as "
+     "--drain)",
+     set_handover_drain},
+    {"handover", 0, "Replacement", "PATH",
+     "take over the listening sockets of the proxy that was started with the same "
+     "path, which then drains, and hand them over to the next in the same way. For "
+     "proxies run by hand (default: none)",
+     set_handover},
+    {"user", 0, "Isolation", "USER[:GROUP]",
+     "serve as this user, once the ports are bound: names of /etc/passwd and "
+     "/etc/group, or numbers (default: the user that starts the proxy)",
+     set_user},
+    {"metrics", 0, "Metrics", "ADDRESS",
+     "serve the counters of each mapping to Prometheus, as /metrics at ADDR:PORT, "
+     "unix:PATH or unix:DIRECTORY/, where each process has a socket PID.sock "
+     "(default: none)",
+     set_metrics},
+    {"log-level", 0, "Log", "LEVEL", "trace, debug, info, warn, error or off (default: info)",
+     set_log_level},
+    {"log-format", 0, "Log", "FORMAT", "text or json (default: text)", set_log_format},
 };
 
 }  // namespace
@@ -308,7 +308,7 @@ std::span<const OptionDefinition> option_definitions() { return kDefinitions; }
 
 const OptionDefinition* find_option(std::string_view name) {
   const auto found = std::ranges::find(kDefinitions, name, &OptionDefinition::name);
-  return found == kDefinitions.end() ? nullptr : &*found;
+  return found == std::ranges::end(kDefinitions) ? nullptr : &*found;
 }
 
 Result<void> check_proxy_protocol(ProxyProtocol version, std::span<const Mapping> mappings) {
