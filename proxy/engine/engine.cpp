@@ -6,7 +6,7 @@
 
 #include <array>
 #include <cerrno>
-#include <utility>
+#include <chrono>
 
 // syscalls: sendto sendmsg recvmsg recvmmsg splice shutdown setsockopt socket connect pipe2 fcntl
 // syscalls: getpeername getsockname accept4 poll|ppoll
@@ -23,23 +23,36 @@ T checked(T result) {
 
 }  // namespace
 
-void Engine::defer(Handler& handler) {
+void Engine::Deferred::add(Handler& handler) {
   if (handler.deferred_) return;
   handler.deferred_ = true;
   handler.next_deferred_ = nullptr;
-  *last_deferred_ = &handler;
-  last_deferred_ = &handler.next_deferred_;
+  (first_ == nullptr ? first_ : last_->next_deferred_) = &handler;
+  last_ = &handler;
 }
 
+const Handler* Engine::Deferred::run_first() {
+  Handler* const handler = first_;
+  first_ = handler->next_deferred_;
+  handler->deferred_ = false;
+  // It may destroy itself or defer itself again.
+  handler->on_deferred();
+  return handler;
+}
+
+void Engine::defer(Handler& handler) { deferred_.add(handler); }
+
+void Engine::defer_long(Handler& handler) { deferred_long_.add(handler); }
+
 void Engine::run_deferred() {
-  Handler* handler = std::exchange(first_deferred_, nullptr);
-  last_deferred_ = &first_deferred_;
-  while (handler != nullptr) {
-    // The handler may destroy itself or defer itself again.
-    Handler* next = handler->next_deferred_;
-    handler->deferred_ = false;
-    handler->on_deferred();
-    handler = next;
+  if (const Handler* const last = deferred_.last()) {
+    while (deferred_.run_first() != last) {
+    }
+  }
+  if (const Handler* const last = deferred_long_.last()) {
+    const auto until = std::chrono::steady_clock::now() + kLongTurn;
+    while (deferred_long_.run_first() != last && std::chrono::steady_clock::now() < until) {
+    }
   }
 }
 

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,6 +54,9 @@ enum class Repeat : std::uint8_t { once, until_stopped };
 
 class Engine {
  public:
+  /// About what it takes to move 512 KiB of bulk.
+  static constexpr std::chrono::microseconds kLongTurn{100};
+
   Engine() = default;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -99,6 +103,11 @@ class Engine {
   /// from on_deferred() itself, at the end of the next turn, which then does not wait. More calls
   /// before then change nothing.
   void defer(Handler& handler);
+
+  /// The same for one that will take long, as moving bulk does: after those of defer(), and as many
+  /// of them in a turn as begin within kLongTurn. The others have the turns that follow, which do
+  /// not wait, so that messages which come meanwhile go between them.
+  void defer_long(Handler& handler);
 
   /// Waits for completions until `wake_at` (nothing: for ever), delivers what there is, then the
   /// deferred calls. Returns early, without completions, on a signal.
@@ -166,13 +175,28 @@ class Engine {
   /// Those deferred before this call; those deferred meanwhile are left for the next.
   void run_deferred();
   /// A turn must not wait.
-  bool has_deferred() const { return first_deferred_ != nullptr; }
+  bool has_deferred() const { return !deferred_.empty() || !deferred_long_.empty(); }
   void update_now();
   void set_now(TimeMs now) { now_ = now; }
 
  private:
-  Handler* first_deferred_ = nullptr;
-  Handler** last_deferred_ = &first_deferred_;
+  /// First in, first out; linked through the handlers themselves.
+  class Deferred {
+   public:
+    bool empty() const { return first_ == nullptr; }
+    /// Null when empty.
+    const Handler* last() const { return empty() ? nullptr : last_; }
+    void add(Handler& handler);
+    /// Which it was; it may be gone.
+    const Handler* run_first();
+
+   private:
+    Handler* first_ = nullptr;
+    Handler* last_ = nullptr;
+  };
+
+  Deferred deferred_;
+  Deferred deferred_long_;
   TimeMs now_ = 0;
 };
 

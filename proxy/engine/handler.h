@@ -38,11 +38,15 @@ class alignas(kTagLimit) Handler {
 
   virtual void on_completion(Completion completion) = 0;
 
-  /// After Engine::defer(): once, when the completions of this turn have all been delivered.
+  /// After Engine::defer() or defer_long(): once, when the completions of a turn have all been
+  /// delivered.
   virtual void on_deferred() {}
 
  protected:
   ~Handler() = default;
+
+  /// on_deferred() is still to be called.
+  bool is_deferred() const { return deferred_; }
 
  private:
   friend class Engine;

@@ -54,8 +54,9 @@ namespace {
 /// Most pieces gathered into one send.
 constexpr std::size_t kPiecesMax = 64;
 
-/// Bytes that one direction may splice in a turn before the other connections get theirs: eight
-/// bulk streams then keep a request waiting for no longer than it takes to move 4 MiB.
+/// Bytes that one direction may splice before other connections get theirs. Messages that come
+/// meanwhile wait for no more than one or two such moves, however many bulk streams there are:
+/// Engine::defer_long().
 constexpr std::size_t kSplicedPerTurn = 512UL * 1024;
 
 }  // namespace
@@ -123,8 +124,10 @@ void TcpConnection::on_completion(Completion completion) {
   if (!completion.more) {
     in_flight_ = static_cast<std::uint8_t>(in_flight_ & ~(1U << completion.tag));
   }
-  relay_->engine().defer(*this);
-  if (closing_) return;
+  if (closing_) {
+    relay_->engine().defer(*this);
+    return;
+  }
 
   switch (completion.tag) {
     case readable(kClient):
@@ -140,6 +143,18 @@ void TcpConnection::on_completion(Completion completion) {
       // Room to send, or an error that the next send returns.
       break;
   }
+  pump_soon();
+}
+
+void TcpConnection::pump_soon() {
+  Engine& engine = relay_->engine();
+  const bool bulk = std::ranges::any_of(
+      directions_, [](const Direction& direction) { return direction.policy.is_bulk(); });
+  if (bulk && !closing_) {
+    engine.defer_long(*this);
+  } else {
+    engine.defer(*this);
+  }
 }
 
 void TcpConnection::on_deferred() {
@@ -154,7 +169,7 @@ void TcpConnection::on_deferred() {
       close(false);
     } else {
       watch_soon_if_unread();
-      if (more_to_splice_) relay_->engine().defer(*this);
+      if (more_to_splice_) pump_soon();
       more_to_splice_ = false;
       relay_->note_active(*this, active_in_);
     }
@@ -206,7 +221,7 @@ void TcpConnection::on_quiet() {
 
 bool TcpConnection::can_go_on() {
   Engine& engine = relay_->engine();
-  if (engine.is_behind()) return true;
+  if (engine.is_behind() || is_deferred()) return true;
   for (const Side side : {kClient, kBackend}) {
     const Reading reading = directions_[side].reading;
     short events = 0;

@@ -130,6 +130,8 @@ class TcpConnection final : public Handler,
   void on_readable(Side source, Completion& completion);
   void take_in(Side source, Completion& completion);
 
+  /// When the completions of this turn have been delivered, or, moving bulk, after messages.
+  void pump_soon();
   void pump(Side source);
   void pump_copy(Side source);
   void pump_splice(Side source);

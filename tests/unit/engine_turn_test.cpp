@@ -13,6 +13,7 @@
 #include <ctime>
 #include <limits>
 #include <string>
+#include <thread>
 
 #include "tests/unit/engine_fixture.h"
 
@@ -173,6 +174,63 @@ TEST_P(EngineTurnTest, DeferringWhileDeferredIsForTheNextTurn) {
     EXPECT_EQ(calls, turns);
     EXPECT_LT(monotonic_ms() - before, 5'000);
   }
+}
+
+TEST_P(EngineTurnTest, WhatTakesLongLetsCompletionsComeBetween) {
+  const SocketPair pair = tcp_pair();
+  std::string order;
+  NotingHandler first;
+  NotingHandler second;
+  NotingHandler message;
+  first.when_deferred = [&] {
+    order += '1';
+    send_text(pair.far.get(), "bytes");
+    std::this_thread::sleep_for(2 * Engine::kLongTurn);
+  };
+  second.when_deferred = [&] { order += '2'; };
+  message.when_completed = [&](const NotingHandler::Note&) {
+    order += 'c';
+    engine_->defer(message);
+  };
+  message.when_deferred = [&] { order += 'm'; };
+  engine_->receive(message, kReceive, pair.near.get(), BufferSize::small, Repeat::once);
+  engine_->turn(engine_->now());
+
+  engine_->defer_long(first);
+  engine_->defer_long(second);
+  const TimeMs before = monotonic_ms();
+  engine_->turn(before + 10'000);
+  EXPECT_EQ(order, "1");
+  engine_->turn(before + 10'000);
+  EXPECT_EQ(order, "1cm2");
+  EXPECT_LT(monotonic_ms() - before, 5'000);
+}
+
+TEST_P(EngineTurnTest, WhatTakesLongKeepsItsOrder) {
+  std::string order;
+  NotingHandler first;
+  NotingHandler second;
+  first.when_deferred = [&] {
+    order += '1';
+    std::this_thread::sleep_for(2 * Engine::kLongTurn);
+    if (order.size() < 6) engine_->defer_long(first);
+  };
+  second.when_deferred = [&] {
+    order += '2';
+    std::this_thread::sleep_for(2 * Engine::kLongTurn);
+    if (order.size() < 6) engine_->defer_long(second);
+  };
+  engine_->defer_long(first);
+  engine_->defer_long(second);
+  // Changes nothing: they are waiting already.
+  engine_->defer_long(first);
+  engine_->defer(second);
+  const TimeMs before = monotonic_ms();
+  for (std::size_t turns = 1; turns <= 6; ++turns) {
+    engine_->turn(before + 10'000);
+    EXPECT_EQ(order, std::string("121212").substr(0, turns));
+  }
+  EXPECT_LT(monotonic_ms() - before, 5'000);
 }
 
 TEST_P(EngineTurnTest, ClosedDescriptorsNumberServesAnotherSocket) {

@@ -149,6 +149,29 @@ TEST_P(TcpConnectionTest, StalledReaderStopsTheWriterAndNobodyElse) {
   EXPECT_TRUE(backend.from_relay == sent);
 }
 
+TEST_P(TcpConnectionTest, MessagesGoBeforeBulk) {
+  ScriptedRelay relay(settings());
+  Peer& bulk_client = relay.connect_through();
+  Peer& bulk_backend = relay.backend();
+  const std::string bulk(1 << 20, 'b');
+  bulk_client.to_relay = bulk;
+  relay.run();
+  Peer& client = relay.connect_through();
+  Peer& backend = relay.backend();
+
+  std::size_t bulk_before_message = 0;
+  relay.engine.shorten = [&](Call, std::size_t size) {
+    if (backend.from_relay.empty()) bulk_before_message = bulk_backend.from_relay.size();
+    return size;
+  };
+  bulk_client.to_relay = bulk;
+  client.to_relay = "message";
+  relay.run();
+  EXPECT_EQ(backend.from_relay, "message");
+  EXPECT_EQ(bulk_before_message, bulk.size());
+  EXPECT_EQ(bulk_backend.from_relay.size(), 2 * bulk.size());
+}
+
 TEST_P(TcpConnectionTest, MoreStalledConnectionsThanBuffers) {
   constexpr std::size_t kStalled = 40;
   ScriptedRelay relay(settings(), 8, 2);

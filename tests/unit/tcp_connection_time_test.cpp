@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <thread>
 
 #include "tests/unit/tcp_connection_fixture.h"
 
@@ -109,6 +110,27 @@ TEST_P(QuietTest, NothingIsJudgedForAMomentWhileCompletionsWait) {
   EXPECT_FALSE(client.closed);
   relay.advance(1'000);
   EXPECT_TRUE(client.got_reset && relay.backend().got_reset);
+}
+
+TEST_P(QuietTest, NobodyIsJudgedWhoseBulkIsStillToBeMoved) {
+  ScriptedRelay relay(settings(10'000, 0));
+  Peer& first = relay.connect_through();
+  Peer& second = relay.connect_through();
+  for (Peer* client : {&first, &second}) client->to_relay = std::string(1 << 20, 'b');
+  relay.run();
+  relay.engine.set_time(relay.engine.now() + 60'000);
+  first.to_relay = second.to_relay = std::string(100'000, 'b');
+  relay.engine.shorten = [](Call, std::size_t size) {
+    std::this_thread::sleep_for(2 * Engine::kLongTurn);
+    return size;
+  };
+  relay.engine.turn(std::nullopt);
+  relay.loop.deadlines.run(relay.engine.now());
+  relay.engine.shorten = nullptr;
+  relay.run();
+  EXPECT_FALSE(first.closed);
+  EXPECT_FALSE(second.closed);
+  EXPECT_EQ(relay.backend().from_relay.size(), (1U << 20) + 100'000);
 }
 
 TEST_P(QuietTest, AHalfClosedOneHasItsOwnTime) {
