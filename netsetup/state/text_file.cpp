@@ -1,6 +1,7 @@
 #include "netsetup/state/text_file.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -63,8 +64,10 @@ Result<void> replace_file(const std::string& path, std::string_view text) {
     ::unlink(beside.c_str());
     return failed(beside + ": " + written.error().message);
   }
-  if (::rename(beside.c_str(), path.c_str()) != 0) return failed("rename " + beside, errno);
-  return {};
+  if (::rename(beside.c_str(), path.c_str()) == 0) return {};
+  const int error = errno;
+  ::unlink(beside.c_str());
+  return failed(fmt::format("rename {} to {}", beside, path), error);
 }
 
 Result<void> remove_file(const std::string& path) {

@@ -15,7 +15,8 @@ Result<std::string> read_file(const std::string& path);
 Result<std::optional<std::string>> read_file_if_any(const std::string& path);
 
 /// Writes beside the file and renames, so that nobody ever reads half of it. No fsync(2): what the
-/// files here tell of does not outlive the kernel either.
+/// files here tell of does not outlive the kernel either. An error leaves the file as it was, and
+/// nothing beside it.
 Result<void> replace_file(const std::string& path, std::string_view text);
 
 /// That there is none is no error.
