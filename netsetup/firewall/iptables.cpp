@@ -46,22 +46,44 @@ Result<void> restore(const Tools& tools, const std::string& text) {
   return {};
 }
 
-/// iptables-restore of nf_tables makes the tables it needs, and leaves them. One that is empty and
-/// accepts whatever comes is taken for one of those.
-Result<void> remove_empty_tables(const Tools& tools) {
+/// Commands of nft that remove what iptables-restore of nf_tables has made for our hooks, out of a
+/// table as it is listed: built-in chains without rules that accept whatever comes, and the table
+/// once it has nothing else. Whether someone had such a chain before cannot be told; it did
+/// nothing.
+std::string bare_chain_removals(const nlohmann::json& objects, std::string_view family,
+                                std::string_view table) {
+  std::string removals;
+  bool anything_else = false;
+  for (const nlohmann::json& object : objects) {
+    if (object.contains("metainfo") || object.contains("table")) continue;
+    const nlohmann::json chain = object.value("chain", nlohmann::json::object());
+    const std::string name = chain.value("name", "");
+    const bool hooked = std::ranges::any_of(iptables_hooks(), [&](const IptablesHook& hook) {
+      return hook.table == table && hook.chain == name;
+    });
+    const bool has_rules = std::ranges::any_of(objects, [&](const nlohmann::json& other) {
+      return other.contains("rule") && other["rule"].value("chain", "") == name;
+    });
+    if (hooked && !has_rules && chain.value("policy", "") == "accept") {
+      removals += fmt::format("delete chain {} {} {}\n", family, table, name);
+    } else {
+      anything_else = true;
+    }
+  }
+  if (removals.empty() || anything_else) return removals;
+  return removals + fmt::format("delete table {} {}\n", family, table);
+}
+
+Result<void> remove_bare_chains(const Tools& tools) {
   auto session = NftSession::open();
   if (!session) return std::unexpected(std::move(session.error()));
   const std::string_view family = tools.family == Family::v4 ? "ip" : "ip6";
   for (const std::string_view table : {"raw", "nat", "filter"}) {
     const auto objects = session->list(fmt::format("list table {} {}", family, table));
     if (!objects) return std::unexpected(objects.error());
-    const bool empty = std::ranges::all_of(*objects, [](const nlohmann::json& object) {
-      if (object.contains("chain")) return object["chain"].value("policy", "") == "accept";
-      return object.contains("table") || object.contains("metainfo");
-    });
-    if (objects->empty() || !empty) continue;
-    auto removed = session->run(fmt::format("delete table {} {}", family, table));
-    if (!removed) return removed;
+    const std::string removals = bare_chain_removals(*objects, family, table);
+    if (removals.empty()) continue;
+    if (auto removed = session->run(removals); !removed) return removed;
   }
   return {};
 }
@@ -72,7 +94,7 @@ Result<void> remove_from(const Tools& tools) {
   const std::string text = iptables_remove_text(*present);
   if (text.empty()) return {};
   if (auto removed = restore(tools, text); !removed) return removed;
-  return iptables_is_legacy() ? Result<void>() : remove_empty_tables(tools);
+  return iptables_is_legacy() ? Result<void>() : remove_bare_chains(tools);
 }
 
 /// After a change that failed between two tables: puts our rules back to what `before` says.

@@ -259,6 +259,23 @@ def test_a_foreign_policy_that_drops_is_overruled_where_it_can_be(make_lab):
     assert "FAIRLEAD" not in saved
 
 
+@pytest.mark.parametrize("chain", ["INPUT", "FORWARD"])
+def test_tables_of_others_are_left_with_the_chains_they_had(make_lab, chain):
+    """iptables makes a built-in chain of nf_tables when a rule is put into it, here our hook."""
+    lab = make_lab("--firewall", "iptables")
+    lab.net("network", "rm", "web")
+    for program in ("iptables", "ip6tables"):
+        lab.run("host", program, "-A", chain, "-m", "mark", "--mark", "7", "-j", "ACCEPT")
+        lab.run("host", program, "-t", "nat", "-A", "POSTROUTING", "-o", "eth9", "-j", "MASQUERADE")
+        lab.run("host", program, "-P", "OUTPUT", "DROP")
+        lab.run("host", program, "-t", "nat", "-N", "OTHERS")
+    before = lab.run("host", "nft", "--stateless", "list", "ruleset")
+    lab.net("network", "create", "web", "--subnet", "10.1.0.0/24", "--subnet", "fd00:1::/64")
+    assert lab.run("host", "nft", "--stateless", "list", "ruleset") != before
+    lab.net("network", "rm", "web")
+    assert lab.run("host", "nft", "--stateless", "list", "ruleset") == before
+
+
 def test_a_foreign_table_that_drops_is_reported_with_the_remedy(make_lab):
     lab = make_lab()
     lab.run("host", "nft", "table inet mine { chain forward { type filter hook forward priority 0; "
