@@ -283,6 +283,12 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
   const RoomForPorts room(mappings, taken_over);
   const int error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
                                    pointers(environment).data());
+  if (error == E2BIG) {
+    return failed(
+        fmt::format("{} mappings are more than its command line holds: publish ports that lie side "
+                    "by side as ranges",
+                    mappings.size()));
+  }
   if (error != 0) return failed("start " + launch.program, error);
   // Our child: its number is not given to another before it is waited for.
   const FileDescriptor pidfd(::pidfd_open(process.pid, 0));

@@ -41,7 +41,8 @@ std::vector<std::string> proxy_arguments(const std::string& metrics_directory,
 
 /// Returns when the proxy says that it serves; all or nothing. Whoever listens at launch.handover
 /// serves `taken_over`, and drains afterwards; after an error it goes on. The error is the proxy's
-/// own.
+/// own, or that execve(2) takes no arguments so long: those of about 40,000 mappings where the
+/// stack may have 8 MiB.
 Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapping> mappings,
                                  std::span<const Mapping> taken_over);
 

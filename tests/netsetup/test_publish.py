@@ -106,6 +106,18 @@ def test_ten_thousand_ports_leave_the_proxy_room_for_connections(web):
         assert answers(listener, "127.0.0.1", 19999)
 
 
+def test_more_mappings_than_a_command_line_holds_are_refused(web):
+    net = web()
+    net("publish", "web", "c1", "8080:80")
+    # As many as there are, one by one, each in both families.
+    ports = [f"{port}:80" for port in range(1, 65_536) if port != 8080]
+    with pytest.raises(Failed, match="131070 mappings are more than its command line holds: publish"):
+        net("publish", "web", "c1", *ports)
+    assert net.container("c1")["ports"] == ["8080:80/tcp"] and net("check") == ""
+    with service(80) as listener:
+        assert answers(listener, "127.0.0.1", 8080)
+
+
 def test_publishing_twice_is_publishing_once(web):
     net = web()
     net("publish", "web", "c1", "8080:80")
