@@ -177,22 +177,23 @@ void plan_interfaces(const Network& network, const SysctlFacts& facts, Plan& pla
 
 }  // namespace
 
-SysctlFacts read_sysctl_facts(std::vector<std::string> uplinks,
-                              const std::vector<SysctlRecord>& records) {
-  SysctlFacts facts{.uplinks = std::move(uplinks),
-                    .advertised = {},
-                    .ipv6 = std::filesystem::exists(file_of(kSwitchV6)),
-                    .ipv6_forwarding_by_interface =
-                        std::filesystem::exists(file_of("net/ipv6/conf/all/force_forwarding"))};
-  const auto value = [](std::string_view interface, std::string_view name) {
-    const auto setting = read_setting(fmt::format("net/ipv6/conf/{}/{}", interface, name));
-    return setting ? setting->value_or("") : std::string();
-  };
+Result<SysctlFacts> read_sysctl_facts(std::vector<std::string> uplinks,
+                                      const std::vector<SysctlRecord>& records) {
+  SysctlFacts facts{.uplinks = std::move(uplinks), .advertised = {}};
+  const auto ipv6 = read_setting(kSwitchV6);
+  if (!ipv6) return std::unexpected(ipv6.error());
+  facts.ipv6 = ipv6->has_value();
+  const auto by_interface = read_setting("net/ipv6/conf/all/force_forwarding");
+  if (!by_interface) return std::unexpected(by_interface.error());
+  facts.ipv6_forwarding_by_interface = by_interface->has_value();
   for (const std::string& interface : facts.uplinks) {
+    const auto forwarding = read_setting(fmt::format("net/ipv6/conf/{}/forwarding", interface));
+    if (!forwarding) return std::unexpected(forwarding.error());
+    const auto accept_ra = read_setting(fmt::format("net/ipv6/conf/{}/accept_ra", interface));
+    if (!accept_ra) return std::unexpected(accept_ra.error());
     // A host that was no router before takes advertisements where accept_ra is 1; we make it 2.
-    const bool router = value(interface, "forwarding") == "1" && !has_path(records, kSwitchV6);
-    const std::string accept_ra = value(interface, "accept_ra");
-    if (accept_ra == "2" || (accept_ra == "1" && !router)) facts.advertised.push_back(interface);
+    const bool router = *forwarding == "1" && !has_path(records, kSwitchV6);
+    if (*accept_ra == "2" || (*accept_ra == "1" && !router)) facts.advertised.push_back(interface);
   }
   return facts;
 }

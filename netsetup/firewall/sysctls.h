@@ -44,8 +44,8 @@ struct SysctlFacts {
 };
 
 /// `uplinks` as in SysctlFacts. `records`: which of the present settings are ours.
-SysctlFacts read_sysctl_facts(std::vector<std::string> uplinks,
-                              const std::vector<SysctlRecord>& records);
+Result<SysctlFacts> read_sysctl_facts(std::vector<std::string> uplinks,
+                                      const std::vector<SysctlRecord>& records);
 
 /// In the order in which they are to be made. Settings of a bridge need the bridge to be there.
 std::vector<SysctlSetting> plan_sysctls(const Networks& networks, const SysctlFacts& facts);

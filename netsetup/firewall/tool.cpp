@@ -30,13 +30,14 @@ Result<FileDescriptor> open_stream(std::string_view content) {
   return fd;
 }
 
-std::string read_stream(const FileDescriptor& fd) {
+Result<std::string> read_stream(const FileDescriptor& fd) {
   std::string content;
   std::array<char, 65536> buffer;
   off_t offset = 0;
   while (true) {
     const ssize_t size = ::pread(fd.get(), buffer.data(), buffer.size(), offset);
-    if (size <= 0) return content;
+    if (size < 0) return failed("read from a memfd", errno);
+    if (size == 0) return content;
     content.append(buffer.data(), static_cast<std::size_t>(size));
     offset += size;
   }
@@ -53,13 +54,16 @@ Result<int> spawn_and_wait(const std::vector<std::string>& command,
   arguments.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
-  for (int target = 0; target < 3; ++target) {
-    ::posix_spawn_file_actions_adddup2(&actions, streams[static_cast<std::size_t>(target)].get(),
-                                       target);
+  int error = 0;
+  for (int target = 0; target < 3 && error == 0; ++target) {
+    const int stream = streams[static_cast<std::size_t>(target)].get();
+    error = ::posix_spawn_file_actions_adddup2(&actions, stream, target);
   }
   pid_t pid = 0;
-  const int error =
-      ::posix_spawn(&pid, command.front().c_str(), &actions, nullptr, arguments.data(), environ);
+  if (error == 0) {
+    error =
+        ::posix_spawn(&pid, command.front().c_str(), &actions, nullptr, arguments.data(), environ);
+  }
   ::posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return failed("run " + command.front(), error);
   int status = 0;
@@ -99,7 +103,7 @@ Result<std::string> run_tool(const std::vector<std::string>& command, std::strin
   if (*status == 0) return read_stream(streams[1]);
 
   const std::string name = command.front().substr(command.front().rfind('/') + 1);
-  std::string reason = read_stream(streams[2]);
+  std::string reason = read_stream(streams[2]).value_or("");
   while (!reason.empty() && reason.back() == '\n') reason.pop_back();
   if (reason.empty() && WIFSIGNALED(*status)) {
     reason = fmt::format("ended by signal {}", WTERMSIG(*status));

@@ -145,7 +145,9 @@ Result<std::vector<SysctlSetting>> KernelHost::wanted_sysctls(
     const Networks& networks, const std::vector<SysctlRecord>& records) {
   auto leading_out = uplinks();
   if (!leading_out) return std::unexpected(leading_out.error());
-  return plan_sysctls(networks, read_sysctl_facts(std::move(*leading_out), records));
+  const auto facts = read_sysctl_facts(std::move(*leading_out), records);
+  if (!facts) return std::unexpected(facts.error());
+  return plan_sysctls(networks, *facts);
 }
 
 Result<std::vector<SysctlRecord>> KernelHost::record_sysctls(

@@ -49,14 +49,20 @@ constexpr std::array<std::string_view, 3> kWithheld = {
 
 // Processes.
 
-/// Field 22 of /proc/PID/stat.
+/// Field 22 of /proc/PID/stat. Nothing: see errno.
 std::optional<std::uint64_t> start_time(pid_t pid) {
-  const auto text = read_file(fmt::format("/proc/{}/stat", pid));
-  if (!text) return std::nullopt;
+  const FileDescriptor file(
+      ::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  // The fields before it are shorter than that.
+  std::array<char, 1024> buffer;
+  const ssize_t size = file ? ::read(file.get(), buffer.data(), buffer.size()) : -1;
+  if (size < 0) return std::nullopt;
+  std::string_view rest(buffer.data(), static_cast<std::size_t>(size));
+  errno = EINVAL;
   // The name of the program, in parentheses, may have spaces and parentheses in it.
-  const std::size_t parenthesis = text->rfind(')');
-  if (parenthesis == std::string::npos) return std::nullopt;
-  std::string_view rest = std::string_view(*text).substr(parenthesis + 1);
+  const std::size_t parenthesis = rest.rfind(')');
+  if (parenthesis == std::string_view::npos) return std::nullopt;
+  rest.remove_prefix(parenthesis + 1);
   for (int field = 3; field <= 22; ++field) {
     if (!rest.starts_with(' ')) return std::nullopt;
     rest.remove_prefix(1);
@@ -83,10 +89,12 @@ bool has_ended(const FileDescriptor& pidfd, std::chrono::milliseconds patience) 
 /// Empty: see errno. ESRCH: the process is not there any more.
 FileDescriptor open_process(const ProxyProcess& process) {
   FileDescriptor pidfd(::pidfd_open(process.pid, 0));
-  if (pidfd && start_time(process.pid) != process.start_time) {
-    pidfd.reset();
-    errno = ESRCH;
-  }
+  if (!pidfd) return pidfd;
+  const auto began = start_time(process.pid);
+  if (began == process.start_time) return pidfd;
+  const int reason = began || errno == ENOENT ? ESRCH : errno;
+  pidfd.reset();
+  errno = reason;
   return pidfd;
 }
 
@@ -94,6 +102,13 @@ FileDescriptor open_process(const ProxyProcess& process) {
 void reap(const FileDescriptor& pidfd) {
   siginfo_t info{};
   ::waitid(P_PIDFD, static_cast<id_t>(pidfd.get()), &info, WEXITED | WNOHANG);
+}
+
+/// Our own, whose number is not given to another before it is waited for.
+void end_child(pid_t pid) {
+  ::kill(pid, SIGKILL);
+  while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 // The start.
@@ -168,14 +183,18 @@ class SpawnSettings {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// A session of its own at /, with nothing open but /dev/null and the log.
-  void detach(const FileDescriptor& log) {
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDERR_FILENO);
-    ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1);
-    ::posix_spawn_file_actions_addchdir_np(&actions_, "/");
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSID);
+  /// A session of its own at /, with nothing open but /dev/null and the log. 0, or an error number.
+  int detach(const FileDescriptor& log) {
+    for (const int error :
+         {::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0),
+          ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDOUT_FILENO),
+          ::posix_spawn_file_actions_adddup2(&actions_, log.get(), STDERR_FILENO),
+          ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1),
+          ::posix_spawn_file_actions_addchdir_np(&actions_, "/"),
+          ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSID)}) {
+      if (error != 0) return error;
+    }
+    return 0;
   }
 
   int spawn(pid_t& pid, const std::string& program, char* const* arguments,
@@ -193,21 +212,24 @@ class SpawnSettings {
 class RoomForPorts {
  public:
   RoomForPorts(std::span<const Mapping> mappings, std::span<const Mapping> taken_over) {
-    ::getrlimit(RLIMIT_NOFILE, &before_);
+    if (::getrlimit(RLIMIT_NOFILE, &before_) != 0) return;
     rlimit raised = before_;
     for (const std::span<const Mapping> ports : {mappings, taken_over}) {
       for (const Mapping& mapping : ports) {
         raised.rlim_max += (mapping.host_ip ? 1U : 2U) * rlim_t{mapping.host_ports.size()};
       }
     }
-    ::setrlimit(RLIMIT_NOFILE, &raised);
+    raised_ = ::setrlimit(RLIMIT_NOFILE, &raised) == 0;
   }
   RoomForPorts(const RoomForPorts&) = delete;
   RoomForPorts& operator=(const RoomForPorts&) = delete;
-  ~RoomForPorts() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  ~RoomForPorts() {
+    if (raised_) ::setrlimit(RLIMIT_NOFILE, &before_);
+  }
 
  private:
   rlimit before_{};
+  bool raised_ = false;
 };
 
 /// The error that the proxy has written since `offset`. The one before it writes there, too, and
@@ -278,11 +300,12 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
   }
   std::vector<std::string> environment = proxy_environment(launch, socket->name);
   SpawnSettings settings;
-  settings.detach(*log);
+  int error = settings.detach(*log);
+  if (error != 0) return failed("start " + launch.program, error);
   ProxyProcess process;
   const RoomForPorts room(mappings, taken_over);
-  const int error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
-                                   pointers(environment).data());
+  error = settings.spawn(process.pid, launch.program, pointers(arguments).data(),
+                         pointers(environment).data());
   if (error == E2BIG) {
     return failed(
         fmt::format("{} mappings are more than its command line holds: publish ports that lie side "
@@ -290,29 +313,33 @@ Result<ProxyProcess> start_proxy(const ProxyLaunch& launch, std::span<const Mapp
                     mappings.size()));
   }
   if (error != 0) return failed("start " + launch.program, error);
-  // Our child: its number is not given to another before it is waited for.
   const FileDescriptor pidfd(::pidfd_open(process.pid, 0));
-  process.start_time = start_time(process.pid).value_or(0);
+  const auto began = pidfd ? start_time(process.pid) : std::nullopt;
+  if (!began) {
+    // It could not be told from another one later.
+    error = errno;
+    end_child(process.pid);
+    return failed(fmt::format("look at fairlead-proxy, process {}", process.pid), error);
+  }
+  process.start_time = *began;
   if (wait_until_ready(*socket, pidfd)) return process;
 
   const bool ended = has_ended(pidfd, std::chrono::milliseconds(0));
-  ::pidfd_send_signal(pidfd.get(), SIGKILL, nullptr, 0);
-  has_ended(pidfd, kStopPatience);
-  reap(pidfd);
+  end_child(process.pid);
   if (!ended) return failed("fairlead-proxy does not say that it serves; see " + launch.log);
   return failed(last_words(launch.log, log_start));
 }
 
 bool is_running(const ProxyProcess& process) {
   const FileDescriptor pidfd = open_process(process);
-  return pidfd && !has_ended(pidfd, std::chrono::milliseconds(0));
+  // Want of a descriptor does not mean that it has ended.
+  return pidfd ? !has_ended(pidfd, std::chrono::milliseconds(0)) : errno != ESRCH;
 }
 
 Result<void> stop_proxy(const ProxyProcess& process) {
   const FileDescriptor pidfd = open_process(process);
   if (!pidfd) {
     if (errno == ESRCH) return {};
-    // Want of a descriptor does not mean that it has ended.
     return failed(fmt::format("stop fairlead-proxy, process {}", process.pid), errno);
   }
   for (const int signal : {SIGINT, SIGKILL}) {

@@ -28,19 +28,22 @@ _CONTINUE = 1
 class Supervisor:
     """Start processes with `wrapper`. Every call passes but the one that is to fail. Calls are
     counted anew when a program is executed; with `first_only`, those of the first program alone,
-    with the execve of what it starts."""
+    with the execve of what it starts, and from its first call of `since` on, if that is given: what
+    the loader needs comes before."""
 
-    def __init__(self, *calls, first_only=False):
+    def __init__(self, *calls, first_only=False, since=None):
         self._first_only = first_only
+        self._since = since
         self._first = None
+        self._begun = False
         self._directory = tempfile.TemporaryDirectory(prefix="fairlead-supervisor-")
         path = os.path.join(self._directory.name, "socket")
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(path)
         self._socket.listen(8)
         script = os.path.join(os.path.dirname(__file__), "exec_supervised.py")
-        known = [call for call in calls if call in NUMBERS]
-        self.wrapper = [sys.executable, "-S", script, path, ",".join(known)]
+        self._start = [sys.executable, "-S", script, path]
+        self.wrapper = self.wrapper_for(*calls)
         self._lock = threading.Lock()
         self._counts = Counter()
         self._target = None
@@ -60,12 +63,30 @@ class Supervisor:
         self._socket.close()
         self._directory.cleanup()
 
+    def wrapper_for(self, *calls):
+        """Stops at these calls alone, which costs less."""
+        known = [call for call in (*calls, self._since) if call in NUMBERS]
+        return [*self._start, ",".join(dict.fromkeys(known))]
+
     def fail(self, call, number, error):
         """The `number`-th `call` from now on, counted from 1, fails with `error`, as in "EMFILE"."""
+        self._begin((call, number, getattr(errno, error)))
+
+    def count(self):
+        """Nothing fails from now on, and calls are counted."""
+        self._begin(None)
+
+    def counted(self):
+        """{call: how many there were}"""
+        with self._lock:
+            return dict(self._counts)
+
+    def _begin(self, target):
         with self._lock:
             self._counts.clear()
             self._first = None
-            self._target = (call, number, getattr(errno, error))
+            self._begun = False
+            self._target = target
             self.fired = False
 
     def relent(self):
@@ -125,6 +146,9 @@ class Supervisor:
             if self._first_only and name != "execve" and \
                     not os.path.exists(f"/proc/{self._first}/task/{thread}"):
                 return 0
+            if self._since and not self._begun and name != self._since:
+                return 0
+            self._begun = True
             self._counts[name] += 1
             if self._target is None or self._target[:2] != (name, self._counts[name]):
                 return 0

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/unit/few_descriptors.h"
 #include "tests/unit/netsetup_samples.h"
 
 namespace fairlead {
@@ -79,6 +80,15 @@ TEST(Sysctls, WhatIsNotOursOrLeadsNowhereIsLeftAlone) {
   internal.adopted = true;
   EXPECT_THAT(plan_sysctls({internal}, facts()), IsEmpty());
   EXPECT_THAT(plan_sysctls({}, facts()), IsEmpty());
+}
+
+// A host whose advertisements went unseen would lose its default route with the switch.
+TEST(Sysctls, WhatCannotBeReadIsNotTakenForMissing) {
+  const FewDescriptors none(0);
+  const auto read = read_sysctl_facts({"eth0"}, {});
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().message,
+            "open /proc/sys/net/ipv6/conf/all/forwarding: too many open files");
 }
 
 }  // namespace
