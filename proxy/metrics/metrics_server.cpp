@@ -1,5 +1,6 @@
 #include "proxy/metrics/metrics_server.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,20 +22,23 @@ constexpr mode_t kSocketMode = 0660;
 
 }  // namespace
 
-/// One connection: a request, the reply to it.
+/// One connection: a request, the reply to it, then whatever else is sent until the other side
+/// closes, since a socket that is closed with something unread in it resets the connection, and
+/// takes from the other side what it has not read of the reply (RFC 9112, section 9.6).
 class MetricsServer::Scrape final : public Handler, public Deadline {
  public:
   Scrape(MetricsServer& server, FileDescriptor socket)
       : server_(server), socket_(std::move(socket)) {}
 
-  void wait(short events) { server_.engine_.wait(*this, kReady, socket_.get(), events); }
+  void wait() {
+    const short events = replies() ? POLLOUT : POLLIN;
+    server_.engine_.wait(*this, kReady, socket_.get(), events);
+  }
 
   void on_completion(Completion completion) override {
     // Cancelled: its time is over.
-    const bool goes_on =
-        completion.result >= 0 && (reply_.empty() ? receive() : true) && (reply_.empty() || send());
-    if (goes_on) {
-      wait(reply_.empty() ? POLLIN : POLLOUT);
+    if (completion.result >= 0 && go_on()) {
+      wait();
     } else {
       server_.end(*this);
     }
@@ -48,8 +52,16 @@ class MetricsServer::Scrape final : public Handler, public Deadline {
 
  private:
   static constexpr Tag kReady = 0;
+  static constexpr std::size_t kUnaskedBytesMax = 8 * kRequestBytesMax;
 
-  /// False when the other side is gone.
+  bool replies() const { return sent_ < reply_.size(); }
+
+  /// False when all is done, or nothing can be.
+  bool go_on() {
+    if (!replies() && !receive()) return false;
+    return !replies() || send();
+  }
+
   bool receive() {
     std::array<char, 2048> room;
     iovec piece{room.data(), room.size()};
@@ -59,21 +71,24 @@ class MetricsServer::Scrape final : public Handler, public Deadline {
     const ssize_t size = server_.engine_.receive_message(socket_.get(), message, 0);
     if (size == -EAGAIN || size == -EINTR) return true;
     if (size <= 0) return false;
+    if (!reply_.empty()) {
+      unasked_ += static_cast<std::size_t>(size);
+      return unasked_ <= kUnaskedBytesMax;
+    }
     request_.append(room.data(), static_cast<std::size_t>(size));
     if (auto reply = http_reply(request_, server_.exposition_)) reply_ = std::move(*reply);
     return true;
   }
 
-  /// False when all is sent, or nothing can be.
   bool send() {
-    while (sent_ < reply_.size()) {
+    while (replies()) {
       const iovec piece{reply_.data() + sent_, reply_.size() - sent_};
       const ssize_t size = server_.engine_.send(socket_.get(), {&piece, 1});
       if (size == -EAGAIN) return true;
       if (size <= 0) return false;
       sent_ += static_cast<std::size_t>(size);
     }
-    return false;
+    return server_.engine_.shutdown_write(socket_.get()) == 0;
   }
 
   MetricsServer& server_;
@@ -81,6 +96,8 @@ class MetricsServer::Scrape final : public Handler, public Deadline {
   std::string request_;
   std::string reply_;
   std::size_t sent_ = 0;
+  /// Bytes that came after the request.
+  std::size_t unasked_ = 0;
 };
 
 Result<std::unique_ptr<MetricsServer>> MetricsServer::open(
@@ -135,7 +152,12 @@ void MetricsServer::retire() {
 }
 
 void MetricsServer::accept() {
-  if (accepting_ || retired_ || retry_.is_linked() || scrapes_.size() >= kScrapesMax) return;
+  if (accepting_ || retired_ || retry_.is_linked()) return;
+  if (scrapes_.size() >= kScrapesMax) {
+    full_.warn(engine_.now(),
+               fmt::format("--metrics: {} scrapes are open; further ones wait", scrapes_.size()));
+    return;
+  }
   accepting_ = true;
   engine_.accept(*this, kAccept, listener().get(), Repeat::once);
 }
@@ -146,7 +168,7 @@ void MetricsServer::on_completion(Completion completion) {
     Scrape& scrape = scrapes_.emplace_back(*this, FileDescriptor(completion.result));
     scrape.place = std::prev(scrapes_.end());
     overdue_.set(scrape, engine_.now());
-    scrape.wait(POLLIN);
+    scrape.wait();
   }
   if (retired_) {
     engine_.close(std::move(listener()));

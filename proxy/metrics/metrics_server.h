@@ -15,6 +15,7 @@
 #include "proxy/net/file_descriptor.h"
 #include "proxy/process/socket_file.h"
 #include "proxy/relay/deadlines.h"
+#include "proxy/relay/held_back_log.h"
 
 namespace fairlead {
 
@@ -22,9 +23,9 @@ namespace fairlead {
 /// only after Engine::stop().
 class MetricsServer final : private Handler, private DeadlineList::Owner {
  public:
-  /// Further ones wait in the socket's queue.
+  /// Further ones wait in the socket's queue, which the log says.
   static constexpr std::size_t kScrapesMax = 8;
-  /// From the connection to the last byte of the reply.
+  /// From the connection to its end.
   static constexpr TimeMs kScrapeMs = 10'000;
 
   /// Listens at `address`, or goes on with `inherited`, a socket that listens there already.
@@ -68,6 +69,7 @@ class MetricsServer final : private Handler, private DeadlineList::Owner {
   std::optional<SocketFile> file_;
   std::function<std::string()> exposition_;
   std::list<Scrape> scrapes_;
+  HeldBackLog full_;
   bool accepting_ = false;
   bool retired_ = false;
   DeadlineList overdue_;

@@ -262,6 +262,36 @@ TEST_P(MetricsServerTest, LimitsWhatIsOpenAndForHowLong) {
   EXPECT_THAT(read_to_end(idle.back().get()), EndsWith("figures\n"));
 }
 
+// A socket that is closed with something unread in it takes back what it has sent.
+TEST_P(MetricsServerTest, WhoSendsMoreThanWasAskedGetsTheReply) {
+  const FileDescriptor client = connect();
+  send_text(client.get(), "GET /metrics HTTP/1.1\r\n\r\n" + std::string(3 * kRequestBytesMax, 'x'));
+  EXPECT_THAT(read_to_end(client.get()), EndsWith("figures\n"));
+}
+
+TEST_P(MetricsServerTest, ReadsNoEndOfWhatWasNotAsked) {
+  const std::size_t before = open_descriptors();
+  const FileDescriptor client = connect();
+  send_text(client.get(), "GET /metrics HTTP/1.1\r\n\r\n");
+  const std::string more(kRequestBytesMax, 'x');
+  const bool ended = turn_until([&] {
+    return ::send(client.get(), more.data(), more.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+           errno == EPIPE;
+  });
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(open_descriptors(), before + 1);
+}
+
+TEST_P(MetricsServerTest, SaysThatFurtherOnesWait) {
+  testing::internal::CaptureStderr();
+  std::vector<FileDescriptor> idle;
+  idle.reserve(MetricsServer::kScrapesMax);
+  for (std::size_t i = 0; i < MetricsServer::kScrapesMax; ++i) idle.push_back(connect());
+  settle();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("--metrics: 8 scrapes are open; further ones wait"));
+}
+
 TEST_P(MetricsServerTest, ForgetsWhoGoesAway) {
   const std::size_t before = open_descriptors();
   connect();
