@@ -14,7 +14,9 @@ import process_facts
 import tcp
 import udp
 from conftest import PublishedTcp, PublishedUdp, next_port
+from container_service import Published, Service
 from deadline import ready, wait_until
+from namespace import Namespace
 from proxy_process import INSTRUMENTED, StatusPipe
 from supervisor import Supervisor
 
@@ -94,6 +96,36 @@ HANDOVER = {
     "socket": ["EMFILE"],
 }
 
+# How the calls may fail that a first dial in a container's namespace makes besides.
+INSIDE = {
+    "bind": ["EADDRINUSE"],
+    "capset": ["EPERM"],
+    "connect": ["ENETUNREACH"],
+    "getsockname": ["ENOBUFS"],
+    "ioctl": ["EIO"],
+    "newfstatat": ["EACCES"],
+    "openat": ["EMFILE"],
+    "pwrite64": ["EROFS"],
+    "read": ["EIO"],
+    "recvmsg": ["ENOMEM"],
+    "sendmsg": ["ENOBUFS"],
+    "sendto": ["ENOBUFS"],
+    "setns": ["EPERM"],
+    "setsockopt": ["ENOBUFS"],
+    "socket": ["EMFILE"],
+}
+
+# How the calls of a scrape may fail.
+SCRAPE = {
+    "accept4": ["EMFILE"],
+    "epoll_ctl": ["ENOMEM"],
+    "io_uring_enter": ["EBUSY"],
+    "recvmsg": ["ENOMEM"],
+    "sendmsg": ["EPIPE"],
+    "sendto": ["EPIPE"],
+    "shutdown": ["ENOTCONN"],
+}
+
 # What only the first connection of a proxy calls for.
 FIRST = {call: SERVING[call] for call in ("eventfd2", "fcntl", "io_uring_register", "madvise",
                                           "mmap", "pipe2")}
@@ -171,7 +203,7 @@ def until_answered(client, backend):
 @pytest.fixture
 def supervisor():
     """To be named before `launch`: it has to outlive the proxies."""
-    with Supervisor(*{**START, **SERVING, **HANDOVER}) as supervising:
+    with Supervisor(*{**START, **SERVING, **HANDOVER, **INSIDE, **SCRAPE}) as supervising:
         yield supervising
 
 
@@ -285,3 +317,57 @@ def test_a_session(supervisor, launch):
     published = PublishedUdp(launch, wrapper=supervisor.wrapper)
     assert walk(supervisor, SERVING, ask) > 8
     published.backend.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_the_first_dial_in_a_namespace(supervisor, launch, kind):
+    """It is made there, or from the host, or that one client is refused; and no capability is left
+    in effect."""
+    def dial(begin):
+        published = Published(launch, service, f"name:{container.name}", source="client",
+                              wrapper=supervisor.wrapper)
+        begin()
+        if kind == "udp":
+            with udp.client("127.0.0.1", published.port) as client:
+                until_answered(client, service.udp)
+        else:
+            with contextlib.suppress(ConnectionError), \
+                    tcp.connect("127.0.0.1", published.port) as client:
+                heard, _, _ = select.select([client, service.tcp], [], [], 10)
+                assert heard, "neither served nor refused"
+                if service.tcp in heard:
+                    with service.accept()[0] as server:
+                        tcp.exchange(client, server)
+        supervisor.relent()
+        published.peer_of_tcp()
+        assert int(process_facts.status_field(published.proxy.pid, "CapEff"), 16) == 0
+        published.proxy.stop()
+
+    with Namespace() as container, Service(container, container.inner) as service:
+        assert walk(supervisor, INSIDE, dial) > 15
+
+
+def scrape(port):
+    """What comes of it."""
+    with tcp.connect("127.0.0.1", port) as scraper:
+        scraper.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        return tcp.receive_all(scraper)
+
+
+def test_a_scrape(supervisor, launch, port):
+    def ask(begin):
+        begin()
+        with contextlib.suppress(ConnectionError):
+            scrape(metrics_port)
+        supervisor.relent()
+        assert scrape(metrics_port).startswith(b"HTTP/1.1 200 ")
+        wait_until(lambda: descriptors(proxy) <= before,
+                   lambda: f"{descriptors(proxy)} descriptors instead of {before}")
+
+    metrics_port = next_port()
+    proxy = launch.publish(f"127.0.0.1:{port}:127.0.0.1:9", wrapper=supervisor.wrapper,
+                           options=["--metrics", f"127.0.0.1:{metrics_port}"])
+    scrape(metrics_port)
+    proxy.wait_for_sockets(proxy.idle_sockets)
+    before = descriptors(proxy)
+    assert walk(supervisor, SCRAPE, ask) > 2
