@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <cstdio>
 #include <iostream>
@@ -48,6 +49,8 @@ int run(std::span<const char* const> arguments) {
 }  // namespace fairlead
 
 int main(int argc, char** argv) {
+  // Whoever ignores it hands that on, and then nobody can learn how a program ended: waitpid(2).
+  ::signal(SIGCHLD, SIG_DFL);
   const std::span<const char* const> arguments(argv, static_cast<std::size_t>(argc));
   return fairlead::run(arguments.subspan(arguments.empty() ? 0 : 1));
 }

@@ -129,6 +129,14 @@ def test_what_one_family_refuses_comes_into_force_for_neither(make_net, containe
         assert net("check") == "" and is_served(net)
 
 
+def test_a_caller_that_ignores_the_end_of_its_children(make_net, container):
+    container("c1")
+    net = make_net(["--firewall", "iptables"], "env", "--ignore-signal=CHLD")
+    for command in COMMANDS[:3]:
+        net(*command)
+    assert net("check") == "" and is_served(net)
+
+
 def only_these(directory, *tools):
     """Words in front of a command that finds these programs in the places of the system, and no
     other ones that fairlead-net might run."""
