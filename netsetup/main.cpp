@@ -8,8 +8,10 @@
 
 #include "netsetup/command/command_line.h"
 #include "netsetup/command/edit.h"
+#include "netsetup/command/library_exit.h"
 #include "netsetup/command/look.h"
 #include "netsetup/command/privileges.h"
+#include "netsetup/state/state_directory.h"
 #include "proxy/version.h"
 
 namespace fairlead {
@@ -37,6 +39,7 @@ int run(std::span<const char* const> arguments) {
   if (const auto limited = limit_privileges(*line); !limited) {
     return refuse(kExitFailed, limited.error());
   }
+  const LibraryExit expected(StateDirectory(line->state_directory).unfinished_path());
   if (const auto* command = std::get_if<LookCommand>(&line->command)) {
     const auto code = run_look(*line, *command);
     return code ? *code : refuse(kExitFailed, code.error());

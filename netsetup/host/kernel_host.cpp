@@ -219,7 +219,9 @@ bool KernelHost::serves(const ProxyProcess& process, std::size_t mappings) {
 }
 
 Result<void> KernelHost::stop_other_proxies(std::span<const ProxyProcess> known) {
-  for (const ProxyProcess& process : find_proxies(directory_.path())) {
+  const auto found = find_proxies(directory_.path());
+  if (!found) return std::unexpected(found.error());
+  for (const ProxyProcess& process : *found) {
     if (std::ranges::find(known, process) != known.end()) continue;
     if (auto stopped = fairlead::stop_proxy(process); !stopped) return stopped;
   }

@@ -354,7 +354,7 @@ Result<void> stop_proxy(const ProxyProcess& process) {
   return failed(fmt::format("fairlead-proxy, process {}, does not end", process.pid));
 }
 
-std::vector<ProxyProcess> find_proxies(const std::string& state_directory) {
+Result<std::vector<ProxyProcess>> find_proxies(const std::string& state_directory) {
   const std::string wanted = fmt::format("{}={}", kStateVariable, state_directory);
   std::vector<ProxyProcess> found;
   std::error_code code;
@@ -369,6 +369,8 @@ std::vector<ProxyProcess> find_proxies(const std::string& state_directory) {
     if (!delimited.contains('\0' + wanted + '\0')) continue;
     if (const auto began = start_time(*pid)) found.push_back({*pid, *began});
   }
+  // One that is missing would go on for ever.
+  if (code) return failed("list /proc", code.value());
   return found;
 }
 

@@ -53,7 +53,7 @@ bool is_running(const ProxyProcess& process);
 Result<void> stop_proxy(const ProxyProcess& process);
 
 /// Every process that was started for this state directory.
-std::vector<ProxyProcess> find_proxies(const std::string& state_directory);
+Result<std::vector<ProxyProcess>> find_proxies(const std::string& state_directory);
 
 /// The proxy that belongs to this program: beside it, in bin where this is in sbin, or where the
 /// build puts it. Error: it is in none of these.

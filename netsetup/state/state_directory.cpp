@@ -161,7 +161,7 @@ Result<State> StateDirectory::load() {
 }
 
 Result<std::optional<Unfinished>> StateDirectory::load_unfinished() const {
-  const std::string path = path_ + "/unfinished.json";
+  const std::string path = unfinished_path();
   const auto file = read_file_if_any(path);
   if (!file) return std::unexpected(file.error());
   const std::optional<std::string>& text = *file;
@@ -227,11 +227,10 @@ Result<void> StateDirectory::save_networks(const Networks& from, const Networks&
 
 Result<void> StateDirectory::save_unfinished(const Unfinished& unfinished) {
   const std::string before = list_of(unfinished.before);
-  return replace_file(
-      path_ + "/unfinished.json",
-      fmt::format("{{\"before\": {},\n\"after\": {}}}\n", before, list_of(unfinished.after)));
+  return replace_file(unfinished_path(), fmt::format("{{\"before\": {},\n\"after\": {}}}\n", before,
+                                                     list_of(unfinished.after)));
 }
 
-Result<void> StateDirectory::remove_unfinished() { return remove_file(path_ + "/unfinished.json"); }
+Result<void> StateDirectory::remove_unfinished() const { return remove_file(unfinished_path()); }
 
 }  // namespace fairlead

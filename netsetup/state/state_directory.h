@@ -40,6 +40,8 @@ class StateDirectory {
   const std::string& path() const { return path_; }
   /// Where the proxy of a container writes its log.
   std::string log_path(const Network& network, const Container& container) const;
+  /// Is there while a change is under way, and where one was cut short.
+  std::string unfinished_path() const { return path_ + "/unfinished.json"; }
   /// Where the proxies serve their metrics, and where that one does.
   std::string metrics_directory() const { return path_ + "/metrics"; }
   std::string metrics_path(const ProxyProcess& proxy) const;
@@ -62,7 +64,7 @@ class StateDirectory {
   /// logs of containers as well, and sockets that proxies have left behind.
   Result<void> save_networks(const Networks& from, const Networks& to);
   Result<void> save_unfinished(const Unfinished& unfinished);
-  Result<void> remove_unfinished();
+  Result<void> remove_unfinished() const;
 
  private:
   /// A network as it was last read or written down.

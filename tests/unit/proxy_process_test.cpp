@@ -32,7 +32,7 @@ void start_in_its_place(const std::string& state_directory) {
 TEST(ProxyProcess, HasNotEndedBecauseItCannotBeLookedAt) {
   const TemporaryDirectory directory;
   start_in_its_place(directory.path());
-  const auto found = find_proxies(directory.path());
+  const auto found = find_proxies(directory.path()).value();
   ASSERT_EQ(found.size(), 1U);
   for (const rlim_t left : {0U, 1U}) {
     const FewDescriptors few(left);
@@ -40,6 +40,10 @@ TEST(ProxyProcess, HasNotEndedBecauseItCannotBeLookedAt) {
     const auto stopped = stop_proxy(found.front());
     ASSERT_FALSE(stopped);
     EXPECT_THAT(stopped.error().message, HasSubstr("too many open files"));
+  }
+  {
+    const FewDescriptors none(0);
+    EXPECT_EQ(find_proxies(directory.path()).error().message, "list /proc: too many open files");
   }
   EXPECT_TRUE(stop_proxy(found.front()));
   EXPECT_FALSE(is_running(found.front()));
