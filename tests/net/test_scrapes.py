@@ -108,7 +108,8 @@ def leaves_nothing(published):
 
 
 def test_a_thousand_at_once(published, leaves_nothing):
-    scrapers = [published.scraper(REQUEST) for _ in range(1000)]
+    start = time.monotonic()
+    scrapers = [published.scraper(REQUEST) for _ in range(100 if INSTRUMENTED else 1000)]
     replies = {scraper.fileno(): b"" for scraper in scrapers}
     by_number = {scraper.fileno(): scraper for scraper in scrapers}
     poll = select.poll()
@@ -124,11 +125,13 @@ def test_a_thousand_at_once(published, leaves_nothing):
                 by_number.pop(number).close()
                 assert is_whole(replies.pop(number))
     said = published.proxy.log().count(f"--metrics: {SCRAPES_MAX} scrapes are open; further ones wait")
-    assert 1 <= said <= 6
+    # Three in ten seconds.
+    assert 1 <= said <= 3 * (2 + (time.monotonic() - start) // 10)
 
 
 def test_those_who_stay_are_shown_out(narrow_buffers, published, leaves_nothing):
     """Two of each kind, which are all that there may be; the next is served when they are gone."""
+    before = published.descriptors()
     silent = [published.scraper() for _ in range(2)]
     half = [published.scraper(REQUEST[:-2]) for _ in range(2)]
     slow = [published.scraper(REQUEST[:5]) for _ in range(2)]
@@ -142,6 +145,8 @@ def test_those_who_stay_are_shown_out(narrow_buffers, published, leaves_nothing)
                 with contextlib.suppress(ConnectionError):
                     scraper.send(b"x")
         assert is_whole(tcp.receive_all(next_one))
+    # The others may have come later.
+    wait_until(lambda: published.descriptors() <= before, "they are still there")
     for scraper in staying:
         with scraper, contextlib.suppress(ConnectionResetError):
             assert not is_whole(tcp.receive_all(scraper))
