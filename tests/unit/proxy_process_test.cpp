@@ -5,7 +5,10 @@
 #include <spawn.h>
 
 #include <array>
+#include <chrono>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tests/unit/few_descriptors.h"
 #include "tests/unit/temporary_directory.h"
@@ -32,7 +35,12 @@ void start_in_its_place(const std::string& state_directory) {
 TEST(ProxyProcess, HasNotEndedBecauseItCannotBeLookedAt) {
   const TemporaryDirectory directory;
   start_in_its_place(directory.path());
-  const auto found = find_proxies(directory.path()).value();
+  // When posix_spawn(3) returns, the process may not have its environment yet.
+  std::vector<ProxyProcess> found;
+  for (int tries = 0; found.empty() && tries < 1000; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    found = find_proxies(directory.path()).value();
+  }
   ASSERT_EQ(found.size(), 1U);
   for (const rlim_t left : {0U, 1U}) {
     const FewDescriptors few(left);
