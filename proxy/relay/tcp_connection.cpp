@@ -114,8 +114,9 @@ void TcpConnection::detach() {
     if (direction.pipe) relay_->pipes().give_away();
   }
   for (const Side side : {kClient, kBackend}) relay_->engine().let_go(fd(side));
-  // What it was in the middle of may have touched it to the last.
+  // What it was in the middle of may have touched it, and looked after its receives, to the last.
   quiet_.unlink();
+  Deadline::unlink();
   relay_ = nullptr;
   moving_ = false;
 }

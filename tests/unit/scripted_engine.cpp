@@ -199,8 +199,10 @@ bool ScriptedEngine::run() {
 }
 
 std::optional<Completion> ScriptedEngine::try_complete(Operation& operation) {
-  if (operation.cancelled) return Completion{.result = -ECANCELED};
   Socket& on = socket(operation.fd);
+  const bool goes_on = cancels_late && operation.call == Call::receive && !operation.is_wait &&
+                       !on.peer->to_relay.empty();
+  if (operation.cancelled && !goes_on) return Completion{.result = -ECANCELED};
   if (operation.is_wait) return try_wait(operation, *on.peer);
   switch (operation.call) {
     case Call::accept:

@@ -119,6 +119,8 @@ class ScriptedEngine final : public Engine {
   std::function<std::size_t(Call call, std::size_t size)> shorten;
   /// What is_behind() says.
   bool behind = false;
+  /// A receive is told of the bytes that are there before its cancellation reaches it.
+  bool cancels_late = false;
 
   void set_time(TimeMs now) { set_now(now); }
   /// Turns until nothing is left to do. False when it never comes to rest.

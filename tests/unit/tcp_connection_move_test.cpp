@@ -110,6 +110,25 @@ TEST_P(MoveTest, AResetOnTheWayIsPassedOn) {
   stop(relay);
 }
 
+// Bytes that come before the receive has stopped set the deadline again that looks after it.
+TEST_P(MoveTest, LeavesNoDeadlineBehind) {
+  ScriptedRelay relay(settings());
+  Peer& client = relay.connect_through();
+  relay.run();
+  relay.engine.cancels_late = true;
+  client.to_relay = "on the way";
+  relay.loop.tcp.lock()->move_all(mailbox_);
+  relay.run();
+  auto moved = mailbox_.close();
+  ASSERT_EQ(moved.size(), 1U);
+  relay.advance(1'000);
+  to_ = std::make_unique<TcpRelay>(relay.loop);
+  to_->adopt(std::move(moved.front()));
+  relay.run();
+  EXPECT_EQ(relay.backend().from_relay, "on the way");
+  stop(relay);
+}
+
 TEST_P(MoveTest, ConnectsFirst) {
   ScriptedRelay relay(settings());
   relay.engine.set_connect_result(std::nullopt);
